@@ -1,0 +1,38 @@
+"""Which plans this version can run. A valid plan that asks for more is refused by name, never silently reduced."""
+
+from __future__ import annotations
+
+from clientagent.wire.errors import PlanUnsupported
+from clientagent.wire.plan import Plan
+
+FAMILIES = ("logistic", "mlp")
+STRATEGIES = ("fedavg",)
+NUMERIC = ("zscore",)
+
+
+def unsupported(plan: Plan) -> list[tuple[str, str]]:
+    """(dotted field, what this version offers) for each choice that it cannot run yet."""
+    wishes = [
+        (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
+        (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
+        (plan.strategy.mixing != "none", "strategy.mixing", "none"),
+        (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
+        (plan.training.class_weight == "focal", "training.class_weight", "none or balanced"),
+        (plan.schedule.mode != "sync", "schedule.mode", "sync"),
+        (plan.schedule.late != "discard", "schedule.late", "discard"),
+        (plan.privacy.record_dp is not None, "privacy.record_dp", "null"),
+        (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
+        (plan.privacy.secure_aggregation is not None, "privacy.secure_aggregation", "null"),
+        (plan.compression.codec != "none", "compression.codec", "none"),
+        (plan.evaluation.segment is not None, "evaluation.segment", "null"),
+    ]
+    return [(field, offered) for wished, field, offered in wishes if wished]
+
+
+def require_supported(plan: Plan) -> None:
+    """Raises ``PlanUnsupported`` naming every field that this version cannot run."""
+    if missing := unsupported(plan):
+        raise PlanUnsupported(
+            expected="; ".join(f"{field}: {offered}" for field, offered in missing),
+            got=", ".join(field for field, _ in missing),
+        )

@@ -1,0 +1,46 @@
+"""The shapes and the initial weights of a plan's model, in numpy, so that every side recomputes them to the same bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from clientagent.wire.plan import Plan
+from clientagent.wire.tensors import Array, Layout, Shapes
+
+
+def layer_widths(plan: Plan, inputs: int) -> list[int]:
+    """Widths from input to output: [inputs, 1] for a logistic model, hidden layers between for an mlp."""
+    hidden = plan.model.hidden if plan.model.family == "mlp" else []
+    return [inputs, *hidden, 1]
+
+
+def layout_of(plan: Plan, inputs: int) -> Layout:
+    """Names as in torch: ``layers.i.weight`` (out, in) and ``layers.i.bias`` (out,)."""
+    shapes: Shapes = {}
+    widths = layer_widths(plan, inputs)
+    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        shapes[f"layers.{i}.weight"] = (fan_out, fan_in)
+        shapes[f"layers.{i}.bias"] = (fan_out,)
+    return Layout(shapes)
+
+
+def initial_weights(plan: Plan, inputs: int) -> Array:
+    """The flat float32 vector of version 0.
+
+    A logistic model starts at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
+    (He et al. 2015 with a = sqrt(5)). The stream is Philox's raw output (Salmon et al. 2011), which numpy keeps stable.
+    """
+    layout = layout_of(plan, inputs)
+    if plan.model.family == "logistic":
+        return np.zeros(layout.parameters, np.float32)
+    stream = np.random.Philox(key=plan.training.seed)
+    tensors = {}
+    widths = layer_widths(plan, inputs)
+    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        bound = 1 / math.sqrt(fan_in)
+        for name, shape in ((f"layers.{i}.weight", (fan_out, fan_in)), (f"layers.{i}.bias", (fan_out,))):
+            unit = (stream.random_raw(math.prod(shape)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            tensors[name] = ((2 * unit - 1) * bound).astype(np.float32).reshape(shape)
+    return layout.flatten(tensors)
