@@ -1,0 +1,1 @@
+"""What happened, provably: the ledger's table, how entries are appended, and how a chain is read back."""

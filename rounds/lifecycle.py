@@ -1,0 +1,123 @@
+"""All states of runs, rounds and participations, and every legal move between them. Nothing else decides a move."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from clientagent.wire.errors import IllegalMove
+
+
+class RunState(StrEnum):
+    DRAFT = "draft"
+    PROPOSED = "proposed"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class RunEvent(StrEnum):
+    PROPOSE = "propose"
+    PREPARE = "prepare"
+    BEGIN = "begin"
+    PAUSE = "pause"
+    RESUME = "resume"
+    FINISH = "finish"
+    STOP = "stop"
+    FAIL = "fail"
+
+
+class RoundState(StrEnum):
+    OPEN = "open"
+    CLOSING = "closing"
+    AGGREGATING = "aggregating"
+    PUBLISHED = "published"
+    ABANDONED = "abandoned"
+
+
+class RoundEvent(StrEnum):
+    CLOSE = "close"
+    CLAIM = "claim"
+    PUBLISH = "publish"
+    ABANDON = "abandon"
+
+
+class Phase(StrEnum):
+    INVITED = "invited"
+    PULLED = "pulled"
+    TRAINING = "training"
+    READY = "ready"
+    UPLOADING = "uploading"
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    LATE = "late"
+    DROPPED = "dropped"
+
+
+_R, _E = RunState, RunEvent
+RUN_MOVES: dict[tuple[RunState, RunEvent], RunState] = {
+    (_R.DRAFT, _E.PROPOSE): _R.PROPOSED,
+    (_R.DRAFT, _E.STOP): _R.STOPPED,
+    (_R.PROPOSED, _E.PREPARE): _R.PREPARING,
+    (_R.PROPOSED, _E.STOP): _R.STOPPED,
+    (_R.PROPOSED, _E.FAIL): _R.FAILED,
+    (_R.PREPARING, _E.BEGIN): _R.RUNNING,
+    (_R.PREPARING, _E.STOP): _R.STOPPED,
+    (_R.PREPARING, _E.FAIL): _R.FAILED,
+    (_R.RUNNING, _E.PAUSE): _R.PAUSED,
+    (_R.RUNNING, _E.FINISH): _R.FINISHED,
+    (_R.RUNNING, _E.STOP): _R.STOPPED,
+    (_R.RUNNING, _E.FAIL): _R.FAILED,
+    (_R.PAUSED, _E.RESUME): _R.RUNNING,
+    (_R.PAUSED, _E.STOP): _R.STOPPED,
+}
+
+_S, _V = RoundState, RoundEvent
+ROUND_MOVES: dict[tuple[RoundState, RoundEvent], RoundState] = {
+    (_S.OPEN, _V.CLOSE): _S.CLOSING,
+    (_S.OPEN, _V.ABANDON): _S.ABANDONED,
+    (_S.CLOSING, _V.CLAIM): _S.AGGREGATING,
+    (_S.CLOSING, _V.ABANDON): _S.ABANDONED,
+    (_S.AGGREGATING, _V.CLAIM): _S.AGGREGATING,  # a lost worker's round is claimed again when its lease has run out
+    (_S.AGGREGATING, _V.PUBLISH): _S.PUBLISHED,
+    (_S.AGGREGATING, _V.ABANDON): _S.ABANDONED,
+}
+
+WORKING = (Phase.INVITED, Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOADING, Phase.REJECTED)
+"""Phases from which an update may still come."""
+GONE = (Phase.LATE, Phase.DROPPED)
+PHASE_MOVES: dict[Phase, tuple[Phase, ...]] = {
+    # an agent that restarted begins again, so work moves freely among its phases
+    **{was: (Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOADING, Phase.RECEIVED, Phase.REJECTED, *GONE) for was in WORKING},
+    Phase.RECEIVED: (Phase.ACCEPTED, Phase.DROPPED),
+    Phase.ACCEPTED: (),
+    Phase.LATE: (),
+    Phase.DROPPED: (Phase.LATE,),
+}
+
+RUN_OPEN = (RunState.PROPOSED, RunState.PREPARING, RunState.RUNNING, RunState.PAUSED)
+RUN_ENDED = (RunState.FINISHED, RunState.STOPPED, RunState.FAILED)
+
+
+def next_run_state(state: RunState, event: RunEvent) -> RunState:
+    """Where an event leads. Raises ``IllegalMove`` and changes nothing."""
+    try:
+        return RUN_MOVES[state, event]
+    except KeyError:
+        raise IllegalMove(expected=_legal(RUN_MOVES, event), got=f"{event} in state {state}") from None
+
+
+def next_round_state(state: RoundState, event: RoundEvent) -> RoundState:
+    """Where an event leads. Raises ``IllegalMove`` and changes nothing."""
+    try:
+        return ROUND_MOVES[state, event]
+    except KeyError:
+        raise IllegalMove(expected=_legal(ROUND_MOVES, event), got=f"{event} in state {state}") from None
+
+
+def _legal(moves, event: StrEnum) -> str:  # type: ignore[no-untyped-def]
+    states = sorted({str(was) for was, what in moves if what == event})
+    return f"{event} from {' or '.join(states)}"
