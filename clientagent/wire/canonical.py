@@ -1,4 +1,4 @@
-"""One byte string for one document: canonical JSON (RFC 8785) and its SHA-256. Hashes and signatures are over these bytes."""
+"""One byte string for one document: canonical JSON (RFC 8785) and its SHA-256. Hashes and signatures are over it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from clientagent.wire.canonical import digest_of
-from clientagent.wire.errors import LedgerBroken
+from clientagent.wire.errors import LedgerBroken, Malformed
 
 GENESIS = "0" * 64
 _DOMAIN = b"fedportal-ledger-1\n"
@@ -57,8 +57,13 @@ def verify_chain(entries: Iterable[tuple[Entry, str]], *, chain: str) -> str:
     for entry, stored in entries:
         if entry.chain != chain or entry.seq != expected_seq:
             raise LedgerBroken(expected=f"entry {expected_seq} of {chain}", got=f"entry {entry.seq} of {entry.chain}")
-        previous = seal(previous, entry.content_digest)
+        try:
+            previous = seal(previous, entry.content_digest)
+        except Malformed as error:
+            raise LedgerBroken(expected=f"an entry {entry.seq} that can be hashed", got=error.got) from error
         if previous != stored:
-            raise LedgerBroken(expected=f"hash {stored[:16]} at entry {entry.seq}", got=f"{previous[:16]}: it was changed")
+            raise LedgerBroken(
+                expected=f"hash {stored[:16]} at entry {entry.seq}", got=f"{previous[:16]}: it was changed"
+            )
         expected_seq += 1
     return previous

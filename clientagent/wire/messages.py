@@ -35,7 +35,7 @@ class EnrolmentRequest(Message):
 
 
 class Enrolment(Document):
-    """GET enrolments/{agent_id} and the answer to POST: signed by the portal's root key, which ``root_key`` spells out."""
+    """GET enrolments/{agent_id} and the answer to POST: signed by the portal's root key, spelt out in ``root_key``."""
 
     type: Literal["enrolment"] = "enrolment"
     agent_id: Id
@@ -60,7 +60,10 @@ class Head(Document):
 
 
 class HeadUpdate(Message):
-    """A head, and the content digests of the entries since the head that the agent said it saw: enough to check that the one extends the other."""
+    """A head, and the content digests of the entries since the head that the agent said it saw.
+
+    Enough to check that the one extends the other.
+    """
 
     head: Signed
     since_seq: Count
@@ -87,7 +90,7 @@ class PlanNotice(Document):
 
 
 class Decision(Document):
-    """POST plans/{hash}/decisions: a bank's word on a plan, signed by its agent. ``pending`` says that a person must look."""
+    """POST plans/{hash}/decisions: a bank's word on a plan, signed by its agent. ``pending``: a person must look."""
 
     type: Literal["decision"] = "decision"
     plan_hash: Digest
@@ -252,6 +255,18 @@ class WorkOrder(Document):
     epoch: Count = 0
 
 
+class WorkRefusal(Document):
+    """POST refusals: this agent will not or cannot do a piece of work, and why. The bank is out of that round."""
+
+    type: Literal["work_refusal"] = "work_refusal"
+    run: Id
+    institution: Slug
+    round: Count
+    attempt: Count
+    code: Annotated[str, StringConstraints(max_length=60)]
+    reason: Text
+
+
 class WorkAnswer(Message):
     """GET work?wait=: one signed ``PlanNotice``, ``StatisticsOrder`` or ``WorkOrder`` (204 when there is none)."""
 
@@ -346,7 +361,7 @@ class Receipt(Document):
     round: Count
     attempt: Count
     institution: Slug
-    subject: Literal["update", "statistics", "evaluation", "acknowledgement", "decision"]
+    subject: Literal["update", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
     document_digest: Digest
     update_digest: Digest | None = None
     update_bytes: Count = 0

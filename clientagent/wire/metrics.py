@@ -1,7 +1,7 @@
 """From counts of good and bad customers per score bin to AUC, KS, Gini and loss. No customer's score is needed.
 
-Bins are equal steps of the log-odds from -10 to 10 (everything beyond falls into the first or last bin), because fraud and
-default scores crowd near zero, where equal steps of probability would tie most customers.
+Bins are equal steps of the log-odds from -10 to 10 (everything beyond falls into the first or last bin), because fraud
+and default scores crowd near zero, where equal steps of probability would tie most customers.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def count(logits: ArrayLike, labels: ArrayLike, bins: int) -> Counts:
 def merge_small(counts: Counts, min_cell: int) -> Counts:
     """Merge neighbouring bins until each that holds anybody holds at least ``min_cell`` customers.
 
-    A merged group is reported in the bin nearest to its customers' mean bin, so totals stay and order stays. Fewer than ``min_cell``
-    customers in all are not reported: the result is zero.
+    A merged group is reported in the bin nearest to its customers' mean bin, so totals stay and order stays. Fewer than
+    ``min_cell`` customers in all are not reported: the result is zero.
     """
     merged = np.zeros_like(counts)
     held = np.flatnonzero(counts.sum(axis=1))

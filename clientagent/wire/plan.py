@@ -11,14 +11,33 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from clientagent.wire.canonical import canonical, digest_of
 from clientagent.wire.errors import PlanInvalid
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Value = Annotated[str, StringConstraints(min_length=1, max_length=128)] | int | float | bool
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) >= 2**53:  # JSON numbers lose digits there, and the hash with them
+        raise ValueError("a whole number of 2**53 and more must be written as text")
+    return value
+
+
+Value = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=128)] | int | float | bool, BeforeValidator(_exact)
+]
 
 FAMILIES = ("logistic", "mlp", "scorecard")
 PLUGIN = re.compile(r"^[A-Za-z_][\w.-]{0,63}@[0-9a-f]{64}$")
@@ -31,7 +50,10 @@ def as_text(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 2**53:
         return str(int(value))
     text = str(value).strip()
-    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
+    if not re.fullmatch(r"-?\d+\.0+", text):
+        return text
+    whole = text.partition(".")[0]
+    return "0" if whole.strip("-0") == "" else whole
 
 
 class _Part(BaseModel):
@@ -125,9 +147,13 @@ STRATEGIES = (
 class Strategy(_Part):
     name: Literal[STRATEGIES] = Field("fedavg", description="How updates become the next model.")  # type: ignore[valid-type]
     weighting: Literal["samples", "equal"] = Field("samples", description="A bank counts by its rows, or all alike.")
-    max_weight: float = Field(1.0, gt=0, le=1, description="The largest share of the total weight that one bank may have.")
+    max_weight: float = Field(
+        1.0, gt=0, le=1, description="The largest share of the total weight that one bank may have."
+    )
     mu: float | None = Field(None, ge=0, le=1000, description="Proximal term (fedprox, feddyn, ditto).")
-    server_learning_rate: float | None = Field(None, gt=0, le=100, description="Step size at the server (FedOpt family).")
+    server_learning_rate: float | None = Field(
+        None, gt=0, le=100, description="Step size at the server (FedOpt family)."
+    )
     momentum: float | None = Field(None, ge=0, lt=1, description="Server momentum (fedavgm).")
     byzantine: int = Field(1, ge=0, le=1000, description="How many banks a robust rule assumes hostile.")
     trim: float | None = Field(None, ge=0, lt=0.5, description="Share cut at each end (trimmed_mean).")
@@ -141,14 +167,24 @@ class Schedule(_Part):
     mode: Literal["sync", "async"] = Field("sync", description="Rounds for all together, or versions as updates come.")
     rounds: int = Field(20, ge=1, le=10_000, description="Global steps.")
     quorum: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
-        "auto", description="Share of the banks that a round needs; auto is all, or the threshold of secure aggregation."
+        "auto", description="Share of the banks that a round needs; auto is all, or secure aggregation's threshold."
     )
-    required: list[Slug] = Field(default_factory=list, max_length=1000, description="Banks without which no round closes.")
+    required: list[Slug] = Field(
+        default_factory=list, max_length=1000, description="Banks without which no round closes."
+    )
     min_wait_s: float = Field(0, ge=0, le=86_400, description="A round stays open at least this many seconds.")
-    deadline_s: float = Field(600, gt=0, le=30 * 86_400, description="A round closes or is abandoned after this many seconds.")
-    stage_timeout_s: float = Field(30, gt=0, le=86_400, description="Patience for one stage of secure aggregation, in seconds.")
-    late: Literal["discard", "next_round"] = Field("discard", description="What becomes of an update that comes too late.")
-    select: Literal["best", "last"] = Field("best", description="The result: the lowest pooled validation loss, or the last version.")
+    deadline_s: float = Field(
+        600, gt=0, le=30 * 86_400, description="A round closes or is abandoned after this many seconds."
+    )
+    stage_timeout_s: float = Field(
+        30, gt=0, le=86_400, description="Patience for one stage of secure aggregation, in seconds."
+    )
+    late: Literal["discard", "next_round"] = Field(
+        "discard", description="What becomes of an update that comes too late."
+    )
+    select: Literal["best", "last"] = Field(
+        "best", description="The result: the lowest pooled validation loss, or the last version."
+    )
     patience: int = Field(0, ge=0, le=10_000, description="End after this many rounds without improvement; 0 never.")
     buffer: int = Field(2, ge=1, le=10_000, description="Async: updates that make a version.")
     max_staleness: int = Field(10, ge=0, le=10_000, description="Async: versions that an update may be behind.")
@@ -249,7 +285,9 @@ class Plan(_Part):
                 f"{len(self.participants)}; invite more banks, or lower it and give min_banks_reason"
             )
         if self.schedule.select == "best" and not (self.evaluation.every and self.evaluation.validation):
-            raise ValueError("schedule.select: best needs evaluation.every and evaluation.validation above 0; choose last")
+            raise ValueError(
+                "schedule.select: best needs evaluation.every and evaluation.validation above 0; choose last"
+            )
         return self
 
     @property
@@ -280,16 +318,22 @@ def parse_plan(document: dict[str, Any]) -> Plan:
         problems = plan_problems(error)
         field, message = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise PlanInvalid(expected=message + more, got=field or "plan", action=f"Correct {field or 'the plan'}.") from error
+        action = f"Correct {field or 'the plan'}."
+        raise PlanInvalid(expected=message + more, got=field or "plan", action=action) from error
 
 
 def plan_problems(error: ValidationError) -> list[tuple[str, str]]:
-    """(dotted field, sentence) for each problem of a plan, for a form that marks all of them at once."""
-    rows = []
+    """(dotted field, sentence) for each field with a problem, for a form that marks all of them at once."""
+    sentences: dict[str, list[str]] = {}
     for item in error.errors(include_url=False, include_input=False):
-        field = ".".join(str(part) for part in item["loc"] if not (isinstance(part, str) and "[" in part))
+        named = item["type"] == "extra_forbidden"  # a stranger's field keeps its name
+        field = ".".join(str(part) for part in item["loc"] if named or isinstance(part, int) or part in _FIELDS)
         message = item["msg"].removeprefix("Value error, ")
         if not field and ": " in message:
             field, message = message.split(": ", 1)
-        rows.append((field, message))
-    return rows
+        sentences.setdefault(field, []).append(message)
+    return [(field, " or: ".join(messages)) for field, messages in sentences.items()]
+
+
+_FIELDS = {name for part in _Part.__subclasses__() for name in part.model_fields}
+"""The names that a form knows; pydantic also names the branches of a union, which are nobody's fields."""

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 from typing import Any, Literal, Self, TypeVar
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -82,7 +82,7 @@ class PrivateKey:
     def from_pem(cls, pem: bytes) -> Self:
         try:
             key = serialization.load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Malformed(expected="a PEM private key", got="something else") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise Malformed(expected="an Ed25519 private key", got=type(key).__name__)
@@ -150,6 +150,8 @@ def open_signed(signed: Signed | dict[str, Any] | bytes, key: PublicKey, model: 
     except (binascii.Error, ValueError) as error:
         raise SignatureInvalid(expected="a base64 signature", got=signed.signature.value[:60]) from error
     key.verify(value, canonical(signed.document))
+    if "type" not in signed.document:  # the default of the schema is no part of what was signed
+        raise Malformed(expected=f"a document that says its type, as {model.__name__} does", got="none")
     return parse(model, signed.document)
 
 

@@ -1,7 +1,7 @@
 """Weights as bytes: safetensors in one canonical layout, so that equal weights have equal digests.
 
-Layout: tensors sorted by name, little-endian float32, no gaps, no metadata. The payload after the header is therefore a flat
-float32 vector that aggregation reads by ``pread`` without decoding.
+Layout: tensors sorted by name, little-endian float32, no gaps, no metadata. The payload after the header is therefore a
+flat float32 vector that aggregation reads by ``pread`` without decoding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shapes and the initial weights of a plan's model, in numpy, so that every side recomputes them to the same bit."""
+"""Shapes and initial weights of a plan's model, in numpy, so that every side recomputes them to the same bit."""
 
 from __future__ import annotations
 
