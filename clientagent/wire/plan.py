@@ -44,12 +44,16 @@ PLUGIN = re.compile(r"^[A-Za-z_][\w.-]{0,63}@[0-9a-f]{64}$")
 
 
 def as_text(value: Any) -> str:
-    """A category or label value as it is compared everywhere: 1, 1.0 and "1" are the same."""
+    """A category or label value as it is compared everywhere: 1, 1.0 and "1" are the same, and so are true and "True"."""
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 2**53:
         return str(int(value))
     text = str(value).strip()
+    if text in ("True", "true", "TRUE"):  # as programs write a truth value into CSV
+        return "1"
+    if text in ("False", "false", "FALSE"):
+        return "0"
     if not re.fullmatch(r"-?\d+\.0+", text):
         return text
     whole = text.partition(".")[0]
