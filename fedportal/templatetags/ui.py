@@ -1,0 +1,205 @@
+"""The small pieces that every page is made of: icons, states, instants, sizes, fingerprints, empty panels.
+
+States are always colour and icon and word. No piece writes an inline style or script, so the strict CSP holds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django import template
+from django.template.context import Context
+from django.templatetags.static import static
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from clientagent.wire.signing import short
+from fedportal.navigation import account_entries, initials, navigation_entries
+from institutions.words import LOOKS as INSTITUTION_LOOKS
+from rounds.words import LOOKS, Look
+
+register = template.Library()
+NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "", label: str = "") -> SafeString:
+    """An icon of the sprite. Without a label it is decoration beside a word, and screen readers skip it."""
+    described = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
+    return format_html(
+        '<svg class="icon {}" {} width="24" height="24" fill="none" stroke="currentColor" stroke-width="1.75"'
+        ' stroke-linecap="round" stroke-linejoin="round"><use href="{}#{}"></use></svg>',
+        extra,
+        SafeString(described),
+        static("vendor/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def state(value: object, kind: str = "") -> SafeString:
+    """A state as a badge. ``kind`` (run, round, phase, seat, decision, agent, key, institution) tells equal words apart."""
+    look = look_of(str(value), kind)
+    return format_html('<span class="badge state bg-{}-lt">{}{}</span>', look.tone, icon(look.icon), look.word)
+
+
+@register.simple_tag
+def state_icon(value: object, kind: str = "") -> SafeString:
+    """A state where there is no room for its word: the word is the icon's name for screen readers and on hover."""
+    look = look_of(str(value), kind)
+    drawing = icon(look.icon, label=str(look.word))
+    return format_html('<span class="state-icon text-{}" title="{}">{}</span>', look.tone, look.word, drawing)
+
+
+def look_of(value: str, kind: str = "") -> Look:
+    tables = LOOKS | INSTITUTION_LOOKS
+    for table in [tables[kind]] if kind else tables.values():
+        if value in table:
+            return table[value]
+    return Look("secondary", "circle-dot", value)
+
+
+@register.simple_tag
+def instant(moment: dt.datetime | str | None, style: str = "short") -> SafeString | str:
+    """A point in time: the browser shows it in the reader's zone, hovering shows UTC. style: short, long, clock, ago."""
+    if not moment:
+        return dash()
+    if isinstance(moment, str):
+        moment = dt.datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    utc = moment.astimezone(dt.UTC)
+    iso = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = utc.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html('<time datetime="{}" data-instant="{}" title="{}">{}</time>', iso, style, text, text)
+
+
+@register.simple_tag
+def dash() -> SafeString:
+    """Nothing to show, said to screen readers too."""
+    return format_html('<span class="text-secondary" aria-label="{}">–</span>', _("none"))
+
+
+@register.simple_tag(name="bytes")
+def bytes_(count: int | None) -> SafeString | str:
+    """A size in decimal units: 950 B, 12.4 kB, 3.1 MB."""
+    return dash() if count is None else bytes_text(count)
+
+
+def bytes_text(count: int | float) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 999.5 or unit == "GB":
+            digits = 0 if unit == "B" or size >= 100 else 1
+            return f"{number_format(round(size, digits), digits)}{NARROW_SPACE}{unit}"
+        size /= 1000
+    raise AssertionError
+
+
+@register.simple_tag
+def number(value: float | int | None, digits: int = 0) -> SafeString | str:
+    """A number with the language's separators; a dash for none."""
+    return dash() if value is None else number_format(round(value, digits), digits, force_grouping=True)
+
+
+@register.simple_tag
+def percent(value: float | None, digits: int = 0) -> SafeString | str:
+    return dash() if value is None else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+
+
+@register.simple_tag
+def duration(seconds: float | dt.timedelta | None) -> SafeString | str:
+    """An elapsed time in at most two units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds is None:
+        return dash()
+    return duration_text(seconds.total_seconds() if isinstance(seconds, dt.timedelta) else seconds)
+
+
+def duration_text(seconds: float) -> str:
+    if seconds < 9.95:
+        return _("%(n)s s") % {"n": number_format(round(seconds, 1), 1)}
+    whole = round(seconds)
+    if whole < 60:
+        return _("%(n)s s") % {"n": whole}
+    if whole < 3600:
+        return _("%(m)s min %(s)s s") % {"m": whole // 60, "s": whole % 60}
+    if whole < 86_400:
+        return _("%(h)s h %(m)s min") % {"h": whole // 3600, "m": whole % 3600 // 60}
+    return _("%(d)s d %(h)s h") % {"d": whole // 86_400, "h": whole % 86_400 // 3600}
+
+
+@register.simple_tag
+def fingerprint(value: str | None) -> SafeString:
+    """A key's fingerprint as people compare it, in groups of four, with the whole value to copy."""
+    if not value:
+        return dash()
+    groups = short(value)
+    return format_html('<code class="fingerprint" title="{}">{}</code>{}', value, groups, copy_button(value))
+
+
+@register.simple_tag
+def digest(value: str | None, length: int = 12) -> SafeString:
+    """The beginning of a SHA-256, with the whole value to copy."""
+    if not value:
+        return dash()
+    return format_html('<code class="digest" title="{}">{}</code>{}', value, value[:length], copy_button(value))
+
+
+@register.simple_tag
+def copy_button(value: str) -> SafeString:
+    return format_html(
+        '<button class="btn-copy" type="button" data-copy="{}" aria-label="{}">{}{}</button>',
+        value, _("Copy"), icon("copy", "copy-before"), icon("check", "copy-after"),
+    )  # fmt: skip
+
+
+@register.inclusion_tag("components/empty.html")
+def empty(title: str, text: str = "", symbol: str = "inbox", url: str = "", action: str = "") -> dict[str, str]:
+    """An empty panel: why it is empty, and the next step as a button where there is one."""
+    return {"title": title, "text": text, "symbol": symbol, "url": url, "action": action}
+
+
+@register.inclusion_tag("components/command.html")
+def command(text: str) -> dict[str, str]:
+    """A line to type in a terminal, to copy."""
+    return {"text": text}
+
+
+@register.filter
+def banks(count: int) -> str:
+    return ngettext("%(count)d bank", "%(count)d banks", count) % {"count": count}
+
+
+@register.filter
+def lookup(mapping: dict[Any, Any], key: Any) -> Any:
+    return mapping.get(key)
+
+
+@register.simple_tag(takes_context=True)
+def navigation(context: Context) -> list[dict[str, Any]]:
+    """What the reader's role may use, with the entry that the page belongs to marked."""
+    request = context.get("request")
+    return navigation_entries(str(context.get("role") or ""), context.get("my_institution"), request.path if request else "/")
+
+
+@register.simple_tag(takes_context=True)
+def account_links(context: Context) -> dict[str, Any]:
+    user = context["user"]
+    name = user.name or user.email
+    return {
+        "name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries(),
+    }  # fmt: skip
+
+
+def role_line(context: Context) -> str:
+    role, institution = str(context.get("role") or ""), context.get("my_institution")
+    word = {"administrator": _("Administrator"), "operator": _("Operator"), "auditor": _("Auditor")}.get(role, "")
+    return f"{word} · {institution.name}" if institution else word
+
+
+@register.simple_tag
+def shell_words() -> dict[str, str]:
+    """The few words that the browser says by itself."""
+    return {"copied": _("Copied")}
