@@ -1,0 +1,1 @@
+"""Who may take part and who may speak: institutions, people and their roles, agents and their keys."""
