@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import rfc8785
@@ -19,7 +20,7 @@ def canonical(document: BaseModel | Json | list[Any]) -> bytes:
     plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
     try:
         return rfc8785.dumps(plain)
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise Malformed(expected="finite numbers and text", got=str(error)) from error
 
 
@@ -33,9 +34,14 @@ def digest_of(document: BaseModel | Json | list[Any]) -> str:
 
 
 def parse_json(data: bytes | str) -> Json:
-    """Parse a JSON object; duplicate keys, NaN and anything but an object are ``Malformed``."""
+    """Parse a JSON object; duplicate keys, NaN, infinity and anything but an object are ``Malformed``.
+
+    As in RFC 8785 every number is a double: 2**53 and more, which canonical bytes write without an exponent, is a float.
+    """
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_number, parse_float=_double
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(expected="a JSON object", got=str(error)[:200]) from error
     if not isinstance(value, dict):
@@ -48,6 +54,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> Json:
     if len(result) != len(pairs):
         raise ValueError("a key appears twice")
     return result
+
+
+def _number(text: str) -> int | float:
+    whole = int(text)
+    return whole if abs(whole) < 2**53 else _double(text)
+
+
+def _double(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large")
+    return value
 
 
 def _no_constant(name: str) -> float:

@@ -17,7 +17,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.strategy.mixing != "none", "strategy.mixing", "none"),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (plan.training.class_weight == "focal", "training.class_weight", "none or balanced"),
         (plan.schedule.mode != "sync", "schedule.mode", "sync"),
         (plan.schedule.late != "discard", "schedule.late", "discard"),
         (plan.privacy.record_dp is not None, "privacy.record_dp", "null"),

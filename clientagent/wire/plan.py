@@ -30,7 +30,8 @@ Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 def _exact(value: Any) -> Any:
-    if isinstance(value, int) and abs(value) >= 2**53:  # JSON numbers lose digits there, and the hash with them
+    # JSON numbers lose digits from there on, and equal texts would no longer mean equal values
+    if isinstance(value, (int, float)) and abs(value) >= 2**53 and value % 1 == 0:
         raise ValueError("a whole number of 2**53 and more must be written as text")
     return value
 
@@ -230,7 +231,7 @@ class Privacy(_Part):
     @model_validator(mode="after")
     def _reason_given(self) -> Self:
         if self.min_banks < 3 and not self.min_banks_reason.strip():
-            raise ValueError("min_banks below 3 needs min_banks_reason: a sentence for the auditor")
+            raise ValueError("min_banks_reason: min_banks below 3 needs a sentence for the auditor")
         return self
 
 
@@ -333,8 +334,9 @@ def plan_problems(error: ValidationError) -> list[tuple[str, str]]:
         named = item["type"] == "extra_forbidden"  # a stranger's field keeps its name
         field = ".".join(str(part) for part in item["loc"] if named or isinstance(part, int) or part in _FIELDS)
         message = item["msg"].removeprefix("Value error, ")
-        if not field and ": " in message:
-            field, message = message.split(": ", 1)
+        head, colon, rest = message.partition(": ")
+        if colon and all(part in _FIELDS for part in head.split(".")):  # a rule over several fields names the one to mend
+            field, message = f"{field}.{head}".removeprefix("."), rest
         sentences.setdefault(field, []).append(message)
     return [(field, " or: ".join(messages)) for field, messages in sentences.items()]
 
