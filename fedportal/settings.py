@@ -19,7 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # ------------------------------------------------------------------ where the site keeps its things
 FEDPORTAL_DATA_DIR = Path(env.str("FEDPORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
-for _folder in ("", "blobs", "keys", "wheels"):
+for _folder in ("", "blobs", "keys", "wheels", "static"):
     (FEDPORTAL_DATA_DIR / _folder).mkdir(parents=True, exist_ok=True, mode=0o700)
 FEDPORTAL_PORTAL_KEY = Path(env.str("FEDPORTAL_PORTAL_KEY", default=str(FEDPORTAL_DATA_DIR / "keys" / "portal.pem")))
 FEDPORTAL_WHEEL_DIR = Path(env.str("FEDPORTAL_WHEEL_DIR", default=str(FEDPORTAL_DATA_DIR / "wheels")))
@@ -194,8 +194,12 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # no shelve file: the schedule is code
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0}}
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_SERIALIZER, CELERY_ACCEPT_CONTENT = "json", ["json"]
+
+FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
+"""How long a proposed run waits for the banks' word before it fails and says who did not answer."""
 
 # ------------------------------------------------------------------ people
 AUTH_USER_MODEL = "institutions.User"

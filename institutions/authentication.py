@@ -29,6 +29,7 @@ from clientagent.wire.errors import (
     KeyUnknown,
     ProtocolUnsupported,
     Refusal,
+    SignatureInvalid,
     TooLarge,
     Truncated,
 )
@@ -122,8 +123,10 @@ def known_signer(request: HttpRequest, *, now: dt.datetime | None = None) -> tup
     """The enrolled key that signed this request, whatever its standing. Strangers are counted, and bounded."""
     address = address_of(request)
     try:
-        key_id = key_id_of(request.headers)
+        key_id = _claimed_key(request)
         refuse_noisy(address, key_id=key_id)
+        if not key_id:
+            raise SignatureInvalid(expected="a signed request (RFC 9421)", got="no signature")
         key = AgentKey.objects.select_related("agent__institution").filter(fingerprint=key_id).first()
         if key is None:
             raise KeyUnknown(expected="the key of an enrolled agent", got=key_id[:64])
@@ -132,6 +135,13 @@ def known_signer(request: HttpRequest, *, now: dt.datetime | None = None) -> tup
         count_knock(address, refusal)
         raise
     return key, verified
+
+
+def _claimed_key(request: HttpRequest) -> str:
+    try:
+        return key_id_of(request.headers)
+    except SignatureInvalid:
+        return ""
 
 
 def _require_standing(key: AgentKey) -> None:
