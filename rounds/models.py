@@ -109,6 +109,7 @@ class Run(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     deadline_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
+    closing_at = models.DateTimeField(null=True)  # the last round is published; its evaluation is awaited
     ended_at = models.DateTimeField(null=True)
     manifest = models.JSONField(null=True)
     manifest_digest = models.CharField(max_length=64, blank=True)

@@ -36,7 +36,7 @@ def digest_of(document: BaseModel | Json | list[Any]) -> str:
 def parse_json(data: bytes | str) -> Json:
     """Parse a JSON object; duplicate keys, NaN, infinity and anything but an object are ``Malformed``.
 
-    As in RFC 8785 every number is a double: 2**53 and more, which canonical bytes write without an exponent, is a float.
+    As in RFC 8785 every number is a double: from 2**53 on, where canonical bytes show no exponent, it is a float.
     """
     try:
         value = json.loads(

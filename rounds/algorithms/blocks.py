@@ -1,0 +1,94 @@
+"""Aggregation by column blocks: read one block of coordinates of all updates, apply the rule, write the block of the result.
+
+Peak memory is one block of all banks, flat in the number of banks and in the size of the model. Operations are elementwise in a fixed
+order in float64 and use no BLAS, so any machine computes the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_BYTES = 32 * 2**20
+Block = NDArray[np.float32]
+Wide = NDArray[np.float64]
+Rule = Callable[[Block, Wide], Wide]
+"""From a block of updates (banks, width) and the banks' weights (banks,) to the aggregated difference (width,)."""
+
+
+@dataclass(frozen=True)
+class FlatFile:
+    """A file whose bytes from ``offset`` on are float32 values."""
+
+    path: Path
+    offset: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How each update lies to the result: L2 norms (banks,) and cosines to the aggregated difference (banks,)."""
+
+    norms: Wide
+    cosines: Wide
+
+
+def block_width(banks: int, parameters: int) -> int:
+    return max(1, min(parameters, BLOCK_BYTES // (4 * max(banks, 1))))
+
+
+def read_block(descriptor: int, offset: int, start: int, width: int) -> Block:
+    """``width`` values from position ``start``. Raises ``OSError`` when the file is shorter than that."""
+    data = os.pread(descriptor, 4 * width, offset + 4 * start)
+    if len(data) != 4 * width:
+        raise OSError(f"short read: {len(data)} of {4 * width} bytes")
+    return np.frombuffer(data, "<f4")
+
+
+def aggregate(
+    *, base: FlatFile, updates: Sequence[FlatFile], weights: Wide, parameters: int, rule: Rule,
+    write: Callable[[bytes], object], on_block: Callable[[float], None] = lambda share: None,
+) -> Geometry:
+    """Write base + rule(updates) block by block as float32 bytes, and return the updates' geometry.
+
+    ``updates`` and ``weights`` (banks,) are in the order of the AggregationManifest. ``on_block`` hears the share done.
+    """
+    squares, dots, total = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
+    width = block_width(len(updates), parameters)
+    with ExitStack() as stack:
+        descriptors = [_open(file, stack) for file in (base, *updates)]
+        for start in range(0, parameters, width):
+            size = min(width, parameters - start)
+            block = np.stack([
+                read_block(descriptor, file.offset, start, size)
+                for descriptor, file in zip(descriptors[1:], updates, strict=True)
+            ])  # fmt: skip
+            difference = rule(block, weights)
+            for i, row in enumerate(block):
+                wide = row.astype(np.float64)
+                squares[i] += np.add.reduce(wide * wide)
+                dots[i] += np.add.reduce(wide * difference)
+            total += float(np.add.reduce(difference * difference))
+            result = read_block(descriptors[0], base.offset, start, size).astype(np.float64) + difference
+            write(result.astype("<f4").tobytes())
+            on_block((start + size) / parameters)
+    norms = np.sqrt(squares)
+    scale = norms * np.sqrt(total)
+    return Geometry(norms, np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0))
+
+
+def _open(file: FlatFile, stack: ExitStack) -> int:
+    descriptor = os.open(file.path, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def rows(block: Block) -> Iterator[Wide]:
+    """The banks' rows in order, one at a time in float64."""
+    for row in block:
+        yield row.astype(np.float64)

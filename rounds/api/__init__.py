@@ -1,0 +1,1 @@
+"""The agents' door: authenticate, decode, call one service or selector, answer."""

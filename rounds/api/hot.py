@@ -1,0 +1,175 @@
+"""The hot path as plain views: the long poll, updates, parts, progress and downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from clientagent.wire.canonical import parse_json
+from clientagent.wire.errors import Malformed, NotFound, Refusal
+from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
+from clientagent.wire.signing import Signed, parse
+from institutions.authentication import AgentIdentity, agent_view
+from rounds import blobs, live, services
+from rounds.api.framing import split_body
+from rounds.models import ModelVersion, Receipt, Upload
+from rounds.selectors.heads import head_update
+from rounds.selectors.work import version_for, work_for
+from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
+
+MAX_WAIT_S = 25.0
+LOOK_ANYWAY_S = 8.0
+"""A waiting request looks at the database again after this long even without a hint."""
+
+
+@require_GET
+@agent_view
+async def work(request: HttpRequest) -> HttpResponse:
+    """The next piece of work, the moment there is one. No database connection is held while waiting."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    until = time.monotonic() + _wait_s(request)
+    with live.waiting_for_work(identity.institution_slug) as event:
+        while True:
+            event.clear()
+            answer = await sync_to_async(work_for)(identity)
+            left = until - time.monotonic()
+            if answer is not None:
+                return _json(answer)
+            if left <= 0:
+                return HttpResponse(status=204)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S))
+
+
+def _wait_s(request: HttpRequest) -> float:
+    text = request.GET.get("wait", "0")
+    try:
+        wait = float(text)
+    except ValueError as error:
+        raise Malformed(expected="wait in seconds", got=text[:20]) from error
+    return min(max(wait, 0.0), MAX_WAIT_S) if wait == wait else 0.0
+
+
+@require_POST
+@agent_view
+def updates(request: HttpRequest) -> HttpResponse:
+    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    statement, data = split_body(request.body)
+    with refusals_recorded(identity, statement):
+        manifest = open_manifest(identity, statement)
+        participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
+        receipt = repeated(identity, statement, manifest, participation)
+        if receipt is None:
+            check_manifest(participation, manifest)
+            with blobs.writing(limit=manifest.update_bytes) as writer:
+                writer.write(data)  # type: ignore[arg-type]
+                norm = check_bytes(participation.round.run, manifest, writer)
+                writer.keep(expected=manifest.update_digest)
+            receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
+    return answer_with(identity, receipt, look_ahead=True)
+
+
+@contextlib.contextmanager
+def refusals_recorded(identity: AgentIdentity, statement: Signed):  # type: ignore[no-untyped-def]
+    """What is refused to an authenticated agent goes on the ledger and on the page before it is answered."""
+    try:
+        yield
+    except Refusal as refusal:
+        document = statement.document
+        run_id, number, attempt = document.get("run"), document.get("round"), document.get("attempt")
+        if isinstance(run_id, str) and isinstance(number, int) and isinstance(attempt, int):
+            services.record_refusal(identity=identity, run_id=run_id, number=number, attempt=attempt, refusal=refusal)
+        raise
+
+
+def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False) -> JsonResponse:
+    """The receipt, the head of its chain, and the next piece of work if there is one already."""
+    head = head_update(f"run/{receipt.run_id}", identity.seen) if receipt.run_id else None
+    upcoming = work_for(identity) if look_ahead else None
+    if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
+        upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
+    return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))
+
+
+@require_POST
+@agent_view
+def progress(request: HttpRequest) -> HttpResponse:
+    """Where an agent is; not on the ledger."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    services.note_progress(identity=identity, progress=parse(Progress, parse_json(request.body)))
+    return HttpResponse(status=204)
+
+
+@require_http_methods(["PUT"])
+@agent_view
+def part(request: HttpRequest, upload_id: str, number: int) -> HttpResponse:
+    """One numbered part of an update."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    upload = services.store_part(identity=identity, upload_id=str(upload_id), number=number, data=request.body)
+    return _json(upload_state(upload))
+
+
+def upload_state(upload: Upload) -> UploadState:
+    received = list(upload.parts.order_by("number").values_list("number", flat=True))
+    return UploadState(
+        id=str(upload.pk), part_bytes=upload.part_bytes, parts=upload.parts_expected, received=received
+    )
+
+
+@require_GET
+@agent_view
+async def model(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
+    """A version's file, streamed, with ETag = digest and Range."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    version = await sync_to_async(version_for)(identity, str(run_id), number)
+    if version is None:
+        raise NotFound(expected="a version of a run whose roster names this bank", got=f"{run_id}/{number}")
+    return stream_version(request, version)
+
+
+def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
+    """The bytes of a version that the caller may see."""
+    etag = f'"{version.digest}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, immutable, max-age=31536000"}
+    if request.headers.get("If-None-Match") == etag:
+        return HttpResponse(status=304, headers=headers)
+    span = _range(request.headers.get("Range", ""), version.bytes)
+    if span is None:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{version.bytes}"})
+    start, end = span
+    if (start, end) != (0, version.bytes):
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{version.bytes}"
+    return StreamingHttpResponse(
+        _chunks(version.digest, start, end), status=206 if "Content-Range" in headers else 200,
+        content_type="application/octet-stream", headers={**headers, "Content-Length": str(end - start)},
+    )  # type: ignore[return-value]
+
+
+async def _chunks(digest: str, start: int, end: int) -> AsyncIterator[bytes]:
+    chunks = blobs.read(digest, start=start, end=end)
+    while data := await asyncio.to_thread(next, chunks, b""):
+        yield data
+
+
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    """[start, end) of a single byte range; the whole for none, None for one that cannot be served (RFC 9110, 14.2)."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+    if not match or match.groups() == ("", ""):
+        return 0, size
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    start, end = int(first), min(size, int(last) + 1) if last else size
+    return (start, end) if start < end else None
+
+
+def _json(message: WorkAnswer | ReceiptAnswer | UploadState) -> JsonResponse:
+    return HttpResponse(message.model_dump_json(), content_type="application/json")  # type: ignore[return-value]

@@ -1,0 +1,26 @@
+"""Paths below /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from rounds.api import calm, hot
+
+urlpatterns = [
+    path("work", hot.work, name="api-work"),
+    path("plans/<str:plan_hash>", calm.PlanView.as_view(), name="api-plan"),
+    path("plans/<str:plan_hash>/decisions", calm.Decisions.as_view(), name="api-decisions"),
+    path("statistics", calm.Statistics.as_view(), name="api-statistics"),
+    path("runs/<uuid:run_id>/manifest", calm.Manifest.as_view(), name="api-manifest"),
+    path("runs/<uuid:run_id>/history", calm.History.as_view(), name="api-history"),
+    path("runs/<uuid:run_id>/acknowledgements", calm.Acknowledgements.as_view(), name="api-acknowledgements"),
+    path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
+    path("progress", hot.progress, name="api-progress"),
+    path("updates", hot.updates, name="api-updates"),
+    path("uploads", calm.Uploads.as_view(), name="api-uploads"),
+    path("uploads/<uuid:upload_id>/parts/<int:number>", hot.part, name="api-part"),
+    path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),
+    path("evaluations", calm.Evaluations.as_view(), name="api-evaluations"),
+    path("refusals", calm.Refusals.as_view(), name="api-refusals"),
+    path("receipts/<uuid:receipt_id>", calm.Receipts.as_view(), name="api-receipt"),
+]

@@ -1,0 +1,114 @@
+"""Bytes by their digest, on disk: synced before any row names them, never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from clientagent.wire.errors import DigestMismatch, TooLarge
+
+CHUNK = 1 << 20
+
+
+def root() -> Path:
+    return Path(settings.FEDPORTAL_DATA_DIR) / "blobs"
+
+
+def path_of(digest: str) -> Path:
+    return root() / digest[:2] / digest
+
+
+def exists(digest: str) -> bool:
+    return path_of(digest).exists()
+
+
+class BlobWriter:
+    """Receives bytes, counts and hashes them; nothing is visible before ``keep``."""
+
+    def __init__(self, path: Path, limit: int | None) -> None:
+        self.path, self.limit = path, limit
+        self.size, self._hash = 0, hashlib.sha256()
+        self._file = open(path, "xb")  # noqa: SIM115 - closed by keep or by writing()
+        self.kept: str | None = None
+
+    def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.limit is not None and self.size > self.limit:
+            raise TooLarge(expected=f"at most {self.limit} bytes", got=f"{self.size} or more")
+        self._hash.update(data)
+        self._file.write(data)
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def keep(self, *, expected: str | None = None) -> str:
+        """Sync and rename into place; returns the digest. Raises ``DigestMismatch``."""
+        if expected is not None and self.digest != expected:
+            raise DigestMismatch(expected=expected, got=self.digest)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        target = path_of(self.digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.path, target)
+        _sync_folder(target.parent)
+        self.kept = self.digest
+        return self.kept
+
+    def close(self) -> None:
+        self._file.close()
+        if self.kept is None:
+            self.path.unlink(missing_ok=True)
+
+    @property
+    def temporary(self) -> Path:
+        """The bytes so far, for checks before ``keep``."""
+        self._file.flush()
+        return self.path
+
+
+@contextmanager
+def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
+    """A writer whose bytes vanish unless ``keep`` was called. ``limit`` in bytes raises ``TooLarge``."""
+    folder = root() / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = BlobWriter(folder / secrets.token_hex(16), limit)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def put(data: bytes) -> str:
+    with writing() as writer:
+        writer.write(data)
+        return writer.keep()
+
+
+def read(digest: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The bytes [start, end) in chunks."""
+    with open(path_of(digest), "rb") as file:
+        file.seek(start)
+        left = None if end is None else end - start
+        while left is None or left > 0:
+            data = file.read(CHUNK if left is None else min(CHUNK, left))
+            if not data:
+                return
+            if left is not None:
+                left -= len(data)
+            yield data
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

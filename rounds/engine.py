@@ -1,0 +1,191 @@
+"""Moves runs along. ``advance`` looks at the state, does what is due, and may be called by anybody, any number of times."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from datetime import datetime
+
+import numpy as np
+
+from clientagent.wire.errors import IllegalMove, Refusal
+from clientagent.wire.tensors import Layout
+from rounds import blobs, services
+from rounds.algorithms.blocks import FlatFile, Geometry, aggregate
+from rounds.algorithms.registry import strategy_named
+from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
+from rounds.models import Round, Run, Seat
+from rounds.services.moves import now
+from rounds.services.rounds import LEASE_S, is_overdue
+from rounds.services.updates import layout_for
+
+logger = logging.getLogger(__name__)
+
+
+def open_runs() -> list[str]:
+    return [str(pk) for pk in Run.objects.filter(state__in=RUN_OPEN).values_list("pk", flat=True)]
+
+
+def advance(run_id: str) -> None:
+    """Do everything that is due for this run now."""
+    while True:
+        run = Run.objects.select_related("plan__project").filter(pk=run_id).first()
+        if run is None or not _step(run, now()):
+            return
+
+
+def _step(run: Run, moment: datetime) -> bool:
+    """One move, or False when nothing is due. Losing a race is no fault: the winner did it."""
+    try:
+        match run.state:
+            case RunState.PROPOSED:
+                return _step_proposed(run, moment)
+            case RunState.PREPARING:
+                return _step_preparing(run, moment)
+            case RunState.RUNNING | RunState.PAUSED:
+                return _step_running(run, moment)
+    except IllegalMove:
+        logger.info("run %s was moved by somebody else", run.pk)
+    return False
+
+
+# ------------------------------------------------------------------ before round 1
+def _step_proposed(run: Run, moment: datetime) -> bool:
+    seats = _seats(run)
+    needed = run.plan.document.needed(len(seats))
+    approved = [slug for slug, seat in seats.items() if seat.state == Seat.State.APPROVED]
+    waiting = [slug for slug, seat in seats.items() if seat.state == Seat.State.INVITED]
+    overdue = is_overdue(run.deadline_at, moment)
+    if len(approved) + len(waiting) < needed or (overdue and len(approved) < needed):
+        refused = [f"{slug} ({seat.reason or 'refused'})" for slug, seat in seats.items() if seat.state == Seat.State.REFUSED]
+        reason = f"{len(approved)} of {len(seats)} banks approved and {needed} are needed. "
+        reason += f"Refused: {', '.join(refused)}. " if refused else ""
+        reason += f"No answer: {', '.join(waiting)}." if waiting else ""
+        services.fail_run(run=run, reason=reason.strip(), code="plan_not_approved")
+        return True
+    if not waiting or overdue:
+        services.prepare_run(run=run)
+        return True
+    return False
+
+
+def _step_preparing(run: Run, moment: datetime) -> bool:
+    plan = run.plan.document
+    seats = _seats(run)
+    counted = [slug for slug, seat in seats.items() if seat.state == Seat.State.COUNTED]
+    waiting = [slug for slug, seat in seats.items() if seat.state == Seat.State.APPROVED]
+    needed = max(plan.needed(len(seats)), plan.privacy.min_banks)
+    absent = [name for name in plan.schedule.required if name not in counted and name not in waiting]
+    overdue = is_overdue(run.deadline_at, moment)
+    if waiting and not overdue and len(counted) + len(waiting) >= needed and not absent:
+        return False
+    if len(counted) < needed or absent:
+        unfit = [f"{slug}: {seat.column} {seat.reason}" for slug, seat in seats.items() if seat.state == Seat.State.UNFIT]
+        reason = f"{len(counted)} of {len(seats)} banks have data that fit and {needed} are needed. "
+        reason += f"Unfit: {'; '.join(unfit)}. " if unfit else ""
+        reason += f"No answer: {', '.join(waiting)}. " if waiting else ""
+        services.fail_run(run=run, reason=reason.strip(), code="data_unfit")
+        return True
+    try:
+        services.begin_run(run=run)
+    except IllegalMove:
+        raise
+    except Refusal as refusal:
+        services.fail_run(run=run, reason=refusal.sentence, code=refusal.code)
+    return True
+
+
+def _seats(run: Run) -> dict[str, Seat]:
+    return {seat.institution.slug: seat for seat in run.seats.select_related("institution")}
+
+
+# ------------------------------------------------------------------------- rounds
+def _step_running(run: Run, moment: datetime) -> bool:
+    round_ = run.rounds.select_related("base", "run__plan__project").order_by("number", "attempt").last()
+    if round_ is None:
+        return False
+    match round_.state:
+        case RoundState.OPEN:
+            return _step_open(run, round_, moment)
+        case RoundState.CLOSING:
+            return compute(round_)
+        case RoundState.AGGREGATING:
+            return is_overdue(round_.lease_until, moment) and compute(round_)
+        case RoundState.PUBLISHED if run.closing_at is not None and run.state == RunState.RUNNING:
+            return _step_closing_evaluation(run, round_, moment)
+    return False
+
+
+def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
+    schedule = run.plan.document.schedule
+    phases = dict(round_.participations.values_list("institution__slug", "phase"))
+    received = [slug for slug, phase in phases.items() if phase == Phase.RECEIVED]
+    working = [slug for slug, phase in phases.items() if phase in WORKING]
+    overdue = is_overdue(round_.deadline_at, moment) and run.state == RunState.RUNNING
+    missing = [slug for slug in schedule.required if slug not in received]
+    enough = len(received) >= round_.needed and not missing
+    waited = (moment - round_.opened_at).total_seconds() >= schedule.min_wait_s
+    if enough and (waited or not working or overdue):
+        return services.close_round(round_=round_)
+    hopeless = len(received) + len(working) < round_.needed or any(slug not in working for slug in missing)
+    if overdue or (hopeless and run.state == RunState.RUNNING):
+        why = "deadline passed" if overdue else "too few banks left"
+        late = f", waiting for {', '.join(sorted(working))}" if working else ""
+        reason = f"{why}: {len(received)} of {round_.needed} needed updates{late}"
+        return services.abandon_round(round_=round_, reason=reason)
+    return False
+
+
+def _step_closing_evaluation(run: Run, round_: Round, moment: datetime) -> bool:
+    version = run.versions.order_by("-number")[0]
+    if run.plan.document.evaluation.every:
+        expected = round_.participations.filter(phase=Phase.ACCEPTED).values_list("institution_id", flat=True)
+        here = version.evaluations.values_list("institution_id", flat=True)
+        if set(expected) - set(here) and not is_overdue(run.deadline_at, moment):
+            return False
+    services.finish_run(run=run)
+    return True
+
+
+# -------------------------------------------------------------------- aggregation
+def compute(round_: Round) -> bool:
+    """Aggregate a closed round under a lease and publish. False when another worker holds it."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    if not services.claim_round(round_=round_, owner=owner):
+        return False
+    run = round_.run
+    with blobs.writing() as writer:
+        layout = layout_for(run)
+        writer.write(layout.header)
+        geometry = _aggregate(round_, layout, writer, _Lease(round_, owner))
+        digest = writer.keep()
+    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
+    return True
+
+
+class _Lease:
+    """Renewed now and then while blocks are computed."""
+
+    def __init__(self, round_: Round, owner: str) -> None:
+        self.round_, self.owner = round_, owner
+        self.renewed = time.monotonic()
+
+    def on_block(self, share: float) -> None:
+        if time.monotonic() - self.renewed > LEASE_S / 3:
+            self.renewed = time.monotonic()
+            services.renew_lease(round_=self.round_, owner=self.owner)
+
+
+def _aggregate(round_: Round, layout: Layout, writer: blobs.BlobWriter, lease: _Lease) -> Geometry:
+    manifest = Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk)
+    offset = len(layout.header)
+    return aggregate(
+        base=FlatFile(blobs.path_of(round_.base.digest), offset),
+        updates=[FlatFile(blobs.path_of(entry["update_digest"]), offset) for entry in manifest["entries"]],
+        weights=np.array([entry["weight"] for entry in manifest["entries"]], np.float64),
+        parameters=layout.parameters, rule=strategy_named(manifest["strategy"]["name"]).rule,
+        write=writer.write, on_block=lease.on_block,
+    )

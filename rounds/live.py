@@ -1,0 +1,133 @@
+"""The only module that knows the channel layer: hints that say "look again", and who in this process waits for them.
+
+A hint carries no data (invariant 9), so losing one costs freshness, never truth: every waiter also looks again by itself. Each process
+joins the layer once and fans out locally; browsers' sockets never join a group (see docs/decisions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+GROUP = "fedportal.hints"
+MIN_INTERVAL_S = 1 / 8
+"""Browsers are told at most eight times a second."""
+LOOK_ANYWAY_S = 5.0
+"""A watcher looks again after this long without a hint."""
+
+
+def announce(run_id: Any) -> None:
+    """Something about this run may have changed."""
+    _send({"type": "hint", "run": str(run_id)})
+
+
+def call_to_work(slugs: Iterable[str]) -> None:
+    """There may be work for these institutions' agents."""
+    _send({"type": "hint", "work": list(slugs)})
+
+
+def _send(message: dict[str, Any]) -> None:
+    try:
+        hub = Hub.of_this_process
+        if hub is not None:
+            hub.loop.call_soon_threadsafe(hub.deliver, message)
+            if not hub.is_shared:
+                return
+            asyncio.run_coroutine_threadsafe(hub.layer.group_send(GROUP, {**message, "from": hub.name}), hub.loop)
+        else:
+            layer = get_channel_layer()
+            async_to_sync(layer.group_send)(GROUP, message)
+    except Exception:  # the layer may be away; truth is in the database
+        logger.warning("a hint could not be sent", exc_info=True)
+
+
+class Hub:
+    """This process's ear on the layer, and its local waiters."""
+
+    of_this_process: Hub | None = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.layer: Any = get_channel_layer()
+        self.is_shared = type(self.layer).__name__ != "InMemoryChannelLayer"
+        self.name = f"{id(self)}.{time.monotonic_ns()}"
+        self.runs: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.workers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def get(cls) -> Hub:
+        """The hub of the running server loop; started by whoever waits first."""
+        with cls._lock:
+            hub = cls.of_this_process
+            if hub is None or hub.loop is not asyncio.get_running_loop():
+                hub = cls.of_this_process = cls()
+                if hub.is_shared:
+                    hub.task = hub.loop.create_task(hub._listen())
+            return hub
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                channel = await self.layer.new_channel()
+                await self.layer.group_add(GROUP, channel)
+                while True:
+                    message = await self.layer.receive(channel)
+                    if message.get("from") != self.name:
+                        self.deliver(message)
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # Redis gone and back: everybody looks again by himself meanwhile
+                logger.warning("the channel layer is away; looking by time only", exc_info=True)
+                await asyncio.sleep(1)
+
+    def deliver(self, message: dict[str, Any]) -> None:
+        for event in list(self.runs.get(message.get("run", ""), ())):
+            event.set()
+        for slug in message.get("work", ()):
+            for event in list(self.workers.get(slug, ())):
+                event.set()
+
+    @contextlib.contextmanager
+    def listening(self, table: dict[str, set[asyncio.Event]], key: str):  # type: ignore[no-untyped-def]
+        event = asyncio.Event()
+        table[key].add(event)
+        try:
+            yield event
+        finally:
+            table[key].discard(event)
+            if not table[key]:
+                del table[key]
+
+
+async def watch(run_id: Any) -> AsyncIterator[None]:
+    """Yield at once, then whenever this run may have changed, at most eight times a second."""
+    hub = Hub.get()
+    with hub.listening(hub.runs, str(run_id)) as event:
+        while True:
+            event.clear()
+            yield
+            began = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), LOOK_ANYWAY_S)
+            await asyncio.sleep(max(0.0, MIN_INTERVAL_S - (time.monotonic() - began)))
+
+
+@contextlib.contextmanager
+def waiting_for_work(slug: str):  # type: ignore[no-untyped-def]
+    """An event that is set when there may be work for this institution. Look once after entering, then wait."""
+    hub = Hub.get()
+    with hub.listening(hub.workers, slug) as event:
+        yield event

@@ -1,0 +1,1 @@
+"""Reads. A selector never writes what a decision rests on."""

@@ -1,0 +1,102 @@
+"""What an agent should do next: one signed order, or nothing."""
+
+from __future__ import annotations
+
+from django.db.models import Exists, OuterRef, Q
+
+from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer
+from clientagent.wire.signing import Signed, sign_document
+from institutions.authentication import AgentIdentity
+from institutions.portal_key import portal_key
+from rounds.lifecycle import WORKING, Phase, RoundState, RunState
+from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Run, Seat
+from rounds.selectors.heads import head_update
+from rounds.services.moves import utc
+from rounds.services.rounds import work_order
+
+
+def work_for(identity: AgentIdentity) -> WorkAnswer | None:
+    """Rounds first, then stages that precede them, then what may wait."""
+    for find in (_round, _evaluation, _statistics, _notice, _result):
+        found = find(identity)
+        if found is not None:
+            order, run = found
+            head = head_update(run.chain, identity.seen) if run is not None else None
+            return WorkAnswer(order=order, head=head)
+    return None
+
+
+Found = tuple[Signed, Run | None] | None
+
+
+def _round(identity: AgentIdentity) -> Found:
+    row = (
+        Participation.objects.select_related("round__run")
+        .filter(
+            institution_id=identity.institution_id, seat__agent_id=identity.agent_id, phase__in=WORKING,
+            round__state=RoundState.OPEN, round__run__state=RunState.RUNNING,
+        ).order_by("round__opened_at").first()
+    )  # fmt: skip
+    return (Signed.model_validate(row.order), row.round.run) if row else None
+
+
+def _own_seats(identity: AgentIdentity, **where: object):  # type: ignore[no-untyped-def]
+    seats = Seat.objects.select_related("run__plan__project", "run__selected", "institution")
+    return seats.filter(Q(agent_id=identity.agent_id) | Q(agent=None), institution_id=identity.institution_id, **where)
+
+
+def _evaluation(identity: AgentIdentity) -> Found:
+    seats = _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
+    for seat in seats:
+        version = seat.run.versions.order_by("-number")[0]
+        took_part = Participation.objects.filter(
+            round=version.round, institution_id=identity.institution_id, phase=Phase.ACCEPTED
+        ).exists()
+        if (
+            seat.run.plan.document.evaluation.every and took_part
+            and not version.evaluations.filter(institution_id=identity.institution_id).exists()
+        ):  # fmt: skip
+            return Signed.model_validate(work_order(seat.run, seat, base=version, kind="evaluate")), seat.run
+    return None
+
+
+def _statistics(identity: AgentIdentity) -> Found:
+    seat = _own_seats(identity, state=Seat.State.APPROVED, run__state=RunState.PREPARING).first()
+    if seat is None:
+        return None
+    order = StatisticsOrder(run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at))
+    return sign_document(order, portal_key()), seat.run
+
+
+def _notice(identity: AgentIdentity) -> Found:
+    """A plan on which this bank has said nothing yet, or on which its operator clicked since it said ``pending``."""
+    decided = PlanDecision.objects.filter(plan=OuterRef("run__plan"), institution_id=identity.institution_id)
+    clicked = PortalApproval.objects.filter(plan=OuterRef("run__plan"), institution_id=identity.institution_id)
+    fresh_click = clicked.filter(at__gt=decided.values("decided_at")[:1])
+    seats = _own_seats(identity, state=Seat.State.INVITED, run__state=RunState.PROPOSED).annotate(
+        is_decided=Exists(decided), is_clicked=Exists(clicked), is_clicked_since=Exists(fresh_click)
+    )
+    seat = seats.filter(Q(is_decided=False) | Q(is_clicked_since=True)).order_by("run__created_at").first()
+    if seat is None:
+        return None
+    notice = PlanNotice(
+        run=str(seat.run_id), project=seat.run.plan.project.slug, plan_hash=seat.run.plan.hash, portal_approval=seat.is_clicked
+    )
+    return sign_document(notice, portal_key()), seat.run
+
+
+def _result(identity: AgentIdentity) -> Found:
+    seat = (
+        _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.FINISHED, acknowledged_at=None)
+        .filter(agent_id=identity.agent_id).order_by("run__ended_at").first()
+    )  # fmt: skip
+    if seat is None:
+        return None
+    return Signed.model_validate(work_order(seat.run, seat, base=seat.run.selected, kind="collect")), seat.run
+
+
+def version_for(identity: AgentIdentity, run_id: str, number: int) -> ModelVersion | None:
+    """A version of a run whose roster names this bank; blobs are read only through such a row (invariant 15)."""
+    return ModelVersion.objects.filter(
+        run_id=run_id, number=number, run__seats__institution_id=identity.institution_id, run__seats__state=Seat.State.SEATED
+    ).first()

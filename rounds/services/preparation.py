@@ -1,0 +1,126 @@
+"""From agreed plan to round 1: statistics are pooled and frozen, the roster and the initial weights are signed into the RunManifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+
+from clientagent.wire.canonical import digest_of
+from clientagent.wire.errors import Refusal
+from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
+from clientagent.wire.plan import Plan as PlanSchema
+from clientagent.wire.signing import sign_document
+from clientagent.wire.tensors import pack
+from clientagent.wire.weights import initial_weights, layout_of
+from institutions.portal_key import portal_key
+from rounds import blobs, live
+from rounds.algorithms.preprocessing import pool_statistics
+from rounds.algorithms.weighting import capped_shares
+from rounds.lifecycle import RunEvent
+from rounds.models import Blob, ModelVersion, Run, Seat
+from rounds.services.moves import move_run, now, record, utc
+from rounds.services.rounds import open_round
+
+
+@transaction.atomic(durable=True)
+def prepare_run(*, run: Run) -> None:
+    """Everybody who had to has approved: ask for statistics, within the plan's deadline."""
+    deadline = now() + timedelta(seconds=run.plan.document.schedule.deadline_s)
+    move_run(run, RunEvent.PREPARE, deadline_at=deadline)
+    record(run, "run_preparing", {"approved": _slugs(run, Seat.State.APPROVED)})
+    slugs = _slugs(run, Seat.State.APPROVED)
+    transaction.on_commit(lambda: live.call_to_work(slugs))
+
+
+@transaction.atomic(durable=True)
+def fail_run(*, run: Run, reason: str, code: str) -> None:
+    """End a run that cannot go on, and say why."""
+    move_run(run, RunEvent.FAIL, reason=reason, ended_at=now(), deadline_at=None)
+    record(run, "run_failed", {"code": code, "reason": reason})
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    spec: PreprocessingSpec
+    manifest: RunManifest
+    reports: dict[str, StatisticsReport]
+    weights: dict[str, float]
+    initial_digest: str
+    initial_bytes: int
+
+
+def begin_run(*, run: Run) -> None:
+    """Freeze, sign and open round 1. What is computed is put on disk before the transaction that names it.
+
+    Raises a ``Refusal`` when the statistics cannot be pooled; the engine then fails the run with that reason.
+    """
+    prepared = _prepare(run)
+    with transaction.atomic(durable=True):
+        _commit(run, prepared)
+
+
+def _prepare(run: Run) -> _Prepared:
+    plan = run.plan.document
+    seats = list(run.seats.filter(state=Seat.State.COUNTED).select_related("institution", "key", "agent"))
+    reports = {seat.institution.slug: StatisticsReport.model_validate(seat.statistics["document"]) for seat in seats}
+    spec = pool_statistics(plan, [reports[slug] for slug in sorted(reports)])
+    weights = _weights(plan, reports)
+    inputs = len(spec.input_names)
+    layout = layout_of(plan, inputs)
+    data = pack(initial_weights(plan, inputs), layout)
+    digest = blobs.put(data)
+    manifest = RunManifest(
+        run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
+        roster=[_roster_entry(seat, reports, weights) for seat in sorted(seats, key=lambda s: s.institution.slug)],
+        preprocessing_digest=digest_of(spec), inputs=inputs, parameters=layout.parameters, initial_digest=digest,
+        created_utc=utc(now()),
+    )
+    return _Prepared(spec, manifest, reports, weights, digest, len(data))
+
+
+def _commit(run: Run, prepared: _Prepared) -> None:
+    signed = sign_document(prepared.manifest, portal_key())
+    move_run(
+        run, RunEvent.BEGIN, started_at=now(), deadline_at=None, manifest=signed.model_dump(mode="json"),
+        manifest_digest=signed.digest, preprocessing=prepared.spec.model_dump(mode="json"),
+        inputs=prepared.manifest.inputs, parameters=prepared.manifest.parameters,
+    )
+    for seat in run.seats.select_related("institution"):
+        slug = seat.institution.slug
+        if slug in prepared.weights:
+            seat.state, seat.weight = Seat.State.SEATED, prepared.weights[slug]
+        elif seat.state in (Seat.State.INVITED, Seat.State.APPROVED):
+            seat.state = Seat.State.ABSENT
+        seat.save(update_fields=["state", "weight"])
+    blob, _ = Blob.objects.get_or_create(digest=prepared.initial_digest, defaults={"bytes": prepared.initial_bytes})
+    version = ModelVersion.objects.create(
+        run=run, number=0, digest=prepared.initial_digest, blob=blob, bytes=prepared.initial_bytes
+    )
+    record(run, "manifest_signed", {"manifest": run.manifest, "preprocessing_digest": prepared.manifest.preprocessing_digest})
+    record(run, "version_published", {"number": 0, "digest": version.digest, "parent_digest": None, "round": 0,
+                                      "aggregation_digest": None})  # fmt: skip
+    open_round(run=run, number=1, attempt=1, base=version)
+
+
+def _weights(plan: PlanSchema, reports: dict[str, StatisticsReport]) -> dict[str, float]:
+    slugs = sorted(reports)
+    sizes = [float(reports[slug].rows) if plan.strategy.weighting == "samples" else 1.0 for slug in slugs]
+    shares = capped_shares(sizes, plan.strategy.max_weight)
+    return {slug: float(share) for slug, share in zip(slugs, shares, strict=True)}
+
+
+def _roster_entry(seat: Seat, reports: dict[str, StatisticsReport], weights: dict[str, float]) -> RosterEntry:
+    slug, key = seat.institution.slug, seat.key
+    if key is None:
+        raise Refusal(expected="statistics signed by an agent's key", got=f"none of {slug}")
+    return RosterEntry(
+        institution=slug, agent_id=str(seat.agent_id), public_key=key.public_key, key_fingerprint=key.fingerprint,
+        rows=reports[slug].rows, validation_rows=reports[slug].validation_rows,
+        holdout_rows=reports[slug].holdout_rows, weight=weights[slug],
+    )
+
+
+def _slugs(run: Run, state: str) -> list[str]:
+    return sorted(run.seats.filter(state=state).values_list("institution__slug", flat=True))

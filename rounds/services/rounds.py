@@ -1,0 +1,206 @@
+"""One round from opening to the published version, and the run's end after the last."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from audit.services import anchor
+from clientagent.wire.canonical import digest_of
+from clientagent.wire.messages import AggregationEntry, AggregationManifest, WorkOrder
+from clientagent.wire.signing import sign_document
+from institutions.portal_key import portal_key
+from rounds import live
+from rounds.algorithms.blocks import Geometry
+from rounds.algorithms.weighting import capped_shares
+from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState
+from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
+from rounds.selectors.metrics import pool_version, selected_version, should_end
+from rounds.services.moves import hint_after_commit, move_round, move_run, now, record, utc
+
+LEASE_S = 30.0
+
+
+def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
+    """Open an attempt at a round with one signed WorkOrder for every bank on the roster. Runs in the caller's transaction."""
+    plan = run.plan.document
+    seats = list(run.seats.filter(state=Seat.State.SEATED).select_related("institution"))
+    opened = now()
+    round_ = Round.objects.create(
+        run=run, number=number, attempt=attempt, base=base, needed=plan.needed(len(seats)), opened_at=opened,
+        deadline_at=opened + timedelta(seconds=plan.schedule.deadline_s),
+    )
+    orders = [work_order(run, seat, round_=round_, base=base, kind="train") for seat in seats]
+    Participation.objects.bulk_create(
+        Participation(
+            round=round_, seat=seat, institution=seat.institution, order=order, epochs=plan.training.epochs,
+            bytes_total=base.bytes,
+        )
+        for seat, order in zip(seats, orders, strict=True)
+    )
+    record(run, "round_opened", {"round": number, "attempt": attempt, "base_number": base.number,
+                                 "base_digest": base.digest, "needed": round_.needed,
+                                 "deadline_utc": utc(round_.deadline_at)})  # fmt: skip
+    slugs = [seat.institution.slug for seat in seats]
+    transaction.on_commit(lambda: live.call_to_work(slugs))
+    hint_after_commit(run)
+    return round_
+
+
+def work_order(run: Run, seat: Seat, *, base: ModelVersion, kind: str, round_: Round | None = None) -> dict[str, Any]:
+    """A signed WorkOrder as JSON."""
+    every = run.plan.document.evaluation.every
+    deadline = round_.deadline_at if round_ else (run.deadline_at or now() + timedelta(days=30))
+    order = WorkOrder(
+        kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,  # type: ignore[arg-type]
+        round=round_.number if round_ else base.number, attempt=round_.attempt if round_ else 1,
+        base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
+        evaluate=kind == "evaluate" or bool(kind == "train" and every and base.number and base.number % every == 0),
+        deadline_utc=utc(deadline),
+    )
+    return sign_document(order, portal_key()).model_dump(mode="json")
+
+
+@transaction.atomic(durable=True)
+def close_round(*, round_: Round) -> bool:
+    """Stop accepting and commit the AggregationManifest, before any arithmetic. False when somebody was first."""
+    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    if round_.state != RoundState.OPEN:
+        return False
+    manifest = _aggregation_manifest(round_)
+    digest = digest_of(manifest)
+    moved = move_round(
+        round_, RoundEvent.CLOSE, closed_at=now(), aggregation=manifest.model_dump(mode="json"), aggregation_digest=digest
+    )
+    if not moved:
+        return False
+    round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
+    round_.participations.filter(phase=Phase.RECEIVED).update(phase=Phase.ACCEPTED)
+    for entry in manifest.entries:
+        Update.objects.filter(
+            participation__round=round_, participation__institution__slug=entry.institution
+        ).update(weight=entry.weight)
+    pool_version(round_.base)
+    record(round_.run, "round_closed", {"round": round_.number, "attempt": round_.attempt,
+                                        "aggregation": round_.aggregation, "digest": digest})  # fmt: skip
+    hint_after_commit(round_.run)
+    return True
+
+
+def _aggregation_manifest(round_: Round) -> AggregationManifest:
+    plan = round_.run.plan.document
+    updates = list(
+        Update.objects.filter(participation__round=round_, participation__phase=Phase.RECEIVED)
+        .select_related("participation__institution").order_by("participation__institution__slug")
+    )  # fmt: skip
+    sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
+    shares = capped_shares(sizes, plan.strategy.max_weight)
+    return AggregationManifest(
+        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
+        base_digest=round_.base.digest, strategy=plan.strategy.model_dump(mode="json"),
+        entries=[
+            AggregationEntry(
+                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
+                weight=float(share),
+            )
+            for update, share in zip(updates, shares, strict=True)
+        ],
+    )
+
+
+@transaction.atomic(durable=True)
+def claim_round(*, round_: Round, owner: str) -> bool:
+    """Take the lease of a closed round, or of one whose worker was lost. The database decides who gets it."""
+    moment = now()
+    free = Q(state=RoundState.CLOSING) | Q(state=RoundState.AGGREGATING, lease_until__lt=moment)
+    lease = {"lease_owner": owner, "lease_until": moment + timedelta(seconds=LEASE_S)}
+    return Round.objects.filter(free, pk=round_.pk).update(state=RoundState.AGGREGATING, **lease) == 1
+
+
+def renew_lease(*, round_: Round, owner: str) -> bool:
+    """Keep the lease while computing; False when it was lost to another worker."""
+    until = now() + timedelta(seconds=LEASE_S)
+    held = Round.objects.filter(pk=round_.pk, state=RoundState.AGGREGATING, lease_owner=owner)
+    return held.update(lease_until=until) == 1
+
+
+@transaction.atomic(durable=True)
+def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry) -> ModelVersion | None:
+    """Make the aggregated weights the next version, and open the next round or begin the closing evaluation.
+
+    None when another worker published first: equal manifests gave the same bytes, so nothing is lost.
+    """
+    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    run = round_.run
+    if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
+        return None
+    blob, _ = Blob.objects.get_or_create(digest=digest, defaults={"bytes": size})
+    version = ModelVersion.objects.create(
+        run=run, number=round_.number, digest=digest, blob=blob, bytes=size, parent=round_.base, round=round_
+    )
+    _note_geometry(round_, geometry)
+    record(run, "version_published", {"number": version.number, "digest": digest, "parent_digest": round_.base.digest,
+                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest})  # fmt: skip
+    if should_end(run, last=version.number):
+        _begin_closing(run)
+    elif run.state == RunState.RUNNING:
+        open_round(run=run, number=round_.number + 1, attempt=1, base=version)
+    hint_after_commit(run)
+    return version
+
+
+def _note_geometry(round_: Round, geometry: Geometry) -> None:
+    updates = Update.objects.filter(participation__round=round_, weight__isnull=False)
+    for i, update in enumerate(updates.order_by("participation__institution__slug")):
+        update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])
+        update.save(update_fields=["norm", "cosine"])
+
+
+def _begin_closing(run: Run) -> None:
+    """The last version is there; its evaluation is asked for."""
+    deadline = now() + timedelta(seconds=run.plan.document.schedule.deadline_s)
+    Run.objects.filter(pk=run.pk).update(closing_at=now(), deadline_at=deadline)
+    slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
+    transaction.on_commit(lambda: live.call_to_work(slugs))
+
+
+@transaction.atomic(durable=True)
+def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
+    """Give up an attempt and open the next one; after ``attempts`` the run pauses and says why."""
+    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+        return False
+    run = round_.run
+    round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
+    record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
+    if run.state != RunState.RUNNING:
+        pass  # a stopped run opens nothing
+    elif round_.attempt >= attempts:
+        move_run(run, RunEvent.PAUSE, reason=reason)
+        record(run, "run_paused", {"reason": reason})
+    else:
+        open_round(run=run, number=round_.number, attempt=round_.attempt + 1, base=round_.base)
+    hint_after_commit(run)
+    return True
+
+
+@transaction.atomic(durable=True)
+def finish_run(*, run: Run) -> ModelVersion:
+    """Choose the result and end the run; every bank is asked to fetch it."""
+    last = run.versions.order_by("-number").first()
+    pool_version(last)
+    version = selected_version(run)
+    move_run(run, RunEvent.FINISH, selected=version, ended_at=now(), deadline_at=None, reason="")
+    record(run, "run_finished", {"selected": version.number, "digest": version.digest,
+                                 "select": run.plan.document.schedule.select})  # fmt: skip
+    anchor(chain=run.chain, into=run.plan.project.chain)
+    slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
+    transaction.on_commit(lambda: live.call_to_work(slugs))
+    return version
+
+
+def is_overdue(deadline: datetime | None, moment: datetime) -> bool:
+    return deadline is not None and moment >= deadline
