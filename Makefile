@@ -34,7 +34,7 @@ demo: setup
 # Playwright's sync API and pytest-asyncio break each other in one session: two commands.
 test: setup
 	$(BIN)/python -m pytest tests -m "not slow" -p no:playwright --ignore=tests/e2e $(ARGS)
-	$(BIN)/python -m pytest tests/e2e -m "not slow" -p no:asyncio $(ARGS)
+	$(BIN)/python -m pytest tests/e2e -m "not slow" -p no:asyncio -W "ignore:Unknown config option" $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest tests -m slow -p no:playwright --ignore=tests/e2e $(ARGS)

@@ -19,9 +19,9 @@ Counts = NDArray[np.int64]
 
 
 def bin_of(logits: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """The bin (n,) in 0..bins-1 of each logit (n,)."""
-    steps = (np.asarray(logits, np.float64) + LIMIT) * (bins / (2 * LIMIT))
-    return np.clip(np.floor(np.nan_to_num(steps)), 0, bins - 1).astype(np.int64)
+    """The bin (n,) in 0..bins-1 of each logit (n,); NaN falls into the first."""
+    bounded = np.clip(np.nan_to_num(np.asarray(logits, np.float64), nan=-LIMIT), -LIMIT, LIMIT)
+    return np.minimum(np.floor((bounded + LIMIT) * (bins / (2 * LIMIT))), bins - 1).astype(np.int64)
 
 
 def bin_probability(bins: int) -> NDArray[np.float64]:

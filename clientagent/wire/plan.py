@@ -45,7 +45,7 @@ PLUGIN = re.compile(r"^[A-Za-z_][\w.-]{0,63}@[0-9a-f]{64}$")
 
 
 def as_text(value: Any) -> str:
-    """A category or label value as it is compared everywhere: 1, 1.0 and "1" are the same, and so are true and "True"."""
+    """A category or label value as it is compared everywhere: 1, 1.0 and "1" are the same, true and "True" too."""
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 2**53:
@@ -335,7 +335,7 @@ def plan_problems(error: ValidationError) -> list[tuple[str, str]]:
         field = ".".join(str(part) for part in item["loc"] if named or isinstance(part, int) or part in _FIELDS)
         message = item["msg"].removeprefix("Value error, ")
         head, colon, rest = message.partition(": ")
-        if colon and all(part in _FIELDS for part in head.split(".")):  # a rule over several fields names the one to mend
+        if colon and all(part in _FIELDS for part in head.split(".")):  # a rule over several fields names one
             field, message = f"{field}.{head}".removeprefix("."), rest
         sentences.setdefault(field, []).append(message)
     return [(field, " or: ".join(messages)) for field, messages in sentences.items()]

@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {
 
 def a_plan(**changes: Any) -> Plan:
     """The small plan; ``training__epochs=3`` sets a field of a part."""
-    document: dict[str, Any] = {key: value for key, value in SMALL.items()}
+    document: dict[str, Any] = dict(SMALL)
     for name, value in changes.items():
         part, _, field = name.partition("__")
         if field:

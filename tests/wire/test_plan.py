@@ -69,7 +69,8 @@ BOUNDS = [
     # (field, inside, outside)
     ("model__hidden", [[1], [8192] * 8, []], [[0], [8193], [1] * 9]),
     ("model__dropout", [0, 0.9], [-0.1, 0.91]),
-    ("model__family", ["logistic", "mlp", "scorecard", "ours@" + "0" * 64], ["", "forest", "ours@12", "a b@" + "0" * 64]),
+    ("model__family", ["logistic", "mlp", "scorecard", "ours@" + "0" * 64],
+     ["", "forest", "ours@12", "a b@" + "0" * 64]),
     ("training__epochs", [0, 1000], [-1, 1001, 0.5]),
     ("training__batch_size", [1, 1_000_000], [0, 1_000_001]),
     ("training__optimiser", ["adam", "sgd"], ["lbfgs", None]),
@@ -216,7 +217,9 @@ def test_two_banks_cannot_stand_behind_a_total_of_three():
 
 def test_a_form_gets_every_problem_once_under_the_name_of_its_field():
     with pytest.raises(ValidationError) as error:
-        Plan.model_validate({**SMALL, "training": {"learning_rate": -1, "epochs": -1}, "zzz": 1, "strategy": {"step": 2}})
+        Plan.model_validate(
+            {**SMALL, "training": {"learning_rate": -1, "epochs": -1}, "zzz": 1, "strategy": {"step": 2}}
+        )
     problems = dict(plan_problems(error.value))
     assert set(problems) == {"training.learning_rate", "training.epochs", "zzz", "strategy.step"}
     assert "'auto'" in problems["training.learning_rate"]
@@ -250,7 +253,8 @@ def test_auto_is_three_thousandths_for_an_mlp_and_a_hundredth_for_logistic():
     ("value", "expected"),
     [
         (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1.00 ", "1"), (True, "1"), (False, "0"), (0.0, "0"),
-        (-0.0, "0"), ("-0.0", "0"), (-3.0, "-3"), ("-30.0", "-30"), (2.5, "2.5"), ("2.50", "2.50"), ("CHGOFF", "CHGOFF"),
+        (-0.0, "0"), ("-0.0", "0"), (-3.0, "-3"), ("-30.0", "-30"), (2.5, "2.5"), ("2.50", "2.50"),
+        ("True", "1"), ("false", "0"), ("CHGOFF", "CHGOFF"),
         ("1.0.0", "1.0.0"), (1e300, "1e+300"), ("", ""), ("  Zürich ", "Zürich"), ("是", "是"), ("v1.0", "v1.0"),
     ],
 )  # fmt: skip
