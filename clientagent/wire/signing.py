@@ -6,7 +6,6 @@ A signed document carries its type inside the signed bytes, so a signature for o
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import Any, Literal, Self, TypeVar
 
@@ -17,6 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clientagent.wire.canonical import canonical, digest_of, parse_json
 from clientagent.wire.errors import Malformed, SignatureInvalid
+
+
+def _decode(text: str) -> bytes:
+    """Base64 in its one spelling: unused bits that are not zero would make two texts of one signature."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("not the canonical base64 of its bytes")
+    return data
 
 
 class Document(BaseModel):
@@ -42,8 +49,8 @@ class PublicKey:
     @classmethod
     def from_text(cls, text: str) -> Self:
         try:
-            return cls(base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError) as error:
+            return cls(_decode(text))
+        except ValueError as error:
             raise Malformed(expected="a base64 public key", got=text[:60]) from error
 
     @property
@@ -146,8 +153,8 @@ def open_signed(signed: Signed | dict[str, Any] | bytes, key: PublicKey, model: 
             expected=f"the key {short(key.fingerprint)}", got=f"the key {short(signed.signature.key)}"
         )
     try:
-        value = base64.b64decode(signed.signature.value, validate=True)
-    except (binascii.Error, ValueError) as error:
+        value = _decode(signed.signature.value)
+    except ValueError as error:
         raise SignatureInvalid(expected="a base64 signature", got=signed.signature.value[:60]) from error
     key.verify(value, canonical(signed.document))
     if "type" not in signed.document:  # the default of the schema is no part of what was signed

@@ -60,7 +60,7 @@ def test_a_digest_is_the_sha_256_of_the_bytes():
         b'{"a":1' + b'0' * 400 + b'}', b'{"a":1,"a":2}',
         b'{"deep":{"a":1,"a":2}}', b'\xff\xfe{"a":1}', b'{"a":' * 5000,
     ],
-)  # fmt: skip
+)
 def test_bytes_that_are_no_json_object_are_malformed(data):
     with pytest.raises(Malformed):
         parse_json(data)

@@ -78,7 +78,7 @@ def test_host_and_scheme_are_not_covered(other):
         {"url": URL.replace("updates", "uploads")}, {"url": URL.replace("25", "26")}, {"url": URL.split("?")[0]},
         {"url": URL + "&y=1"}, {"url": URL.replace("/api", "//api")},
     ],
-)  # fmt: skip
+)
 def test_a_tampered_request_is_refused(tampered):
     with pytest.raises(SignatureInvalid):
         checked(signed(), **tampered)
@@ -92,7 +92,7 @@ def test_a_tampered_header_is_refused(header, change):
         "Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(b'x').digest()).decode()}:",
         "Fed-Protocol": "2", "Fed-Seen": "none", "Signature": f"agent=:{base64.b64encode(b'0' * 64).decode()}:",
         "Signature-Input": headers["Signature-Input"].replace("created=", "created=1"),
-    }[header]  # fmt: skip
+    }[header]
     if change == "remove":
         del headers[header]
     else:

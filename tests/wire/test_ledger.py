@@ -22,7 +22,7 @@ def an_entry(seq: int, **changes) -> Entry:
         "chain": CHAIN, "seq": seq, "at_utc": f"2026-11-23T14:00:{seq:02d}Z", "kind": "update_accepted",
         "actor": f"agent:{seq}",
         "body": {"rows": seq * 100, "bank": "north", "norm": 0.5, "nested": {"a": [1, None, "é"]}},
-    }  # fmt: skip
+    }
     return Entry(**(fields | changes))
 
 
@@ -112,7 +112,7 @@ def test_a_changed_entry_with_its_hash_made_anew_breaks_the_next():
 @pytest.mark.parametrize(("rows", "named"), [
     (a_chain()[1:], 1), (a_chain()[:1] + a_chain()[2:], 2), ([a_chain()[0], a_chain()[0]], 2),
     ([a_chain()[1], a_chain()[0]], 1), ([a_chain()[0], a_chain()[2], a_chain()[1]], 2),
-])  # fmt: skip
+])
 def test_a_dropped_doubled_or_swapped_entry_is_named(rows, named):
     with pytest.raises(LedgerBroken, match=f"entry {named} "):
         verify_chain(rows, chain=CHAIN)

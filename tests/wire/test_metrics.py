@@ -148,7 +148,7 @@ def test_sparse_and_dense_counts_are_the_same(counts):
         (2, [(10, 1, 1)]), (2, [(0, 1, 0), (0, 0, 1)]), (2, [(1, 1, 0), (0, 1, 0)]), (3, [(0, 1, 1)]),
         (1, [(0, 1, 1)]), (0, [(0, 1, 0)]), (10**12, [(9, 10**12, 10**12)]),
     ],
-)  # fmt: skip
+)
 def test_counts_that_do_not_add_up_or_leave_the_bins_are_refused(rows, bins):
     with pytest.raises(CountsInvalid):
         from_sparse(SplitCounts(rows=rows, loss_sum=0.0, bins=bins), 10)

@@ -35,18 +35,18 @@ def test_a_whole_float_and_an_integer_are_the_same_plan():
 @given(
     epochs=st.integers(0, 1000), seed=st.integers(0, 2**31 - 1), rate=st.floats(1e-12, 100),
     hidden=st.lists(st.integers(1, 8192), max_size=8), quorum=st.floats(1e-6, 1), bins=st.integers(10, 100_000),
-)  # fmt: skip
+)
 def test_a_plan_read_back_from_its_canonical_text_has_the_same_hash(epochs, seed, rate, hidden, quorum, bins):
     plan = a_plan(
         training={"epochs": epochs, "seed": seed, "learning_rate": rate}, model__hidden=hidden,
         schedule__quorum=quorum, evaluation__bins=bins,
-    )  # fmt: skip
+    )
     assert Plan.model_validate_json(plan.canonical_text).hash == plan.hash
 
 
 @given(st.lists(st.one_of(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
                           st.integers(-(2**53) + 1, 2**53 - 1), st.floats(-9e15, 9e15), st.booleans()),
-                min_size=1, max_size=6, unique_by=as_text))  # fmt: skip
+                min_size=1, max_size=6, unique_by=as_text))
 def test_categories_of_any_type_survive_the_round_trip(categories):
     plan = a_plan(features=[{"name": "region", "kind": "categorical", "categories": categories}])
     again = Plan.model_validate_json(plan.canonical_text)
@@ -60,7 +60,7 @@ def test_any_change_makes_another_plan():
         {"participants": ["south", "north", "east", "west"]}, {"label__positive": 2}, {"label__positive": "1"},
         {"model__dropout": 0.2}, {"training__seed": 1}, {"strategy__max_weight": 0.5}, {"schedule__rounds": 21},
         {"privacy__min_cell": 6}, {"evaluation__holdout": 0.25}, {"retention__updates_days": 1},
-    ]  # fmt: skip
+    ]
     hashes = {a_plan(**change).hash for change in changes} | {a_plan().hash}
     assert len(hashes) == len(changes) + 1
 
@@ -123,7 +123,7 @@ BOUNDS = [
     ("evaluation__segment", [None, "sex"], ["", "x" * 129]),
     ("evaluation__alert_budget", [1e-9, 1], [0, 1.1]),
     ("retention__updates_days", [0, 36_500], [-1, 36_501]),
-]  # fmt: skip
+]
 TOP_BOUNDS = [
     ("project", ["a", "0", "a-b", "a" * 63], ["", "-a", "A", "a b", "a" * 64, "é", "../x", None]),
     ("purpose", ["credit", "fraud"], ["marketing"]),
@@ -145,7 +145,7 @@ TOP_BOUNDS = [
      [[], ["a", "a", "b", "c"], ["A", "b", "c"], [f"b{i}" for i in range(1001)]]),
     ("preprocessing", [{}, {"numeric": "woe"}], [{"numeric": "rank"}, {"categorical": "hash"}]),
     ("code", [], ["import os", {}]),
-]  # fmt: skip
+]
 CASES = BOUNDS + TOP_BOUNDS
 
 
@@ -257,7 +257,7 @@ def test_auto_is_three_thousandths_for_an_mlp_and_a_hundredth_for_logistic():
         ("True", "1"), ("false", "0"), ("CHGOFF", "CHGOFF"),
         ("1.0.0", "1.0.0"), (1e300, "1e+300"), ("", ""), ("  Zürich ", "Zürich"), ("是", "是"), ("v1.0", "v1.0"),
     ],
-)  # fmt: skip
+)
 def test_values_compare_as_text(value, expected):
     assert as_text(value) == expected
 

@@ -96,6 +96,16 @@ def test_a_signature_that_is_none_is_a_refusal(value):
         open_signed(signed, KEY.public, Head)
 
 
+def test_a_signature_has_one_spelling():
+    signed = sign_document(HEAD, KEY).model_dump()
+    text = signed["signature"]["value"]
+    other = text[:-3] + chr(ord(text[-3]) + 1) + "=="
+    assert base64.b64decode(other) == base64.b64decode(text)
+    signed["signature"]["value"] = other
+    with pytest.raises(SignatureInvalid):
+        open_signed(signed, KEY.public, Head)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"[]", b'{"document":{}}', b'{"document":[],"signature":{}}', b'{"document":{},"signature":"x"}']
 )

@@ -60,7 +60,7 @@ def test_names_and_shapes_are_those_of_torch_linear_layers():
     assert layout_of(a_plan(model__hidden=[64, 32]), 10).shapes == {
         "layers.0.weight": (64, 10), "layers.0.bias": (64,), "layers.1.weight": (32, 64), "layers.1.bias": (32,),
         "layers.2.weight": (1, 32), "layers.2.bias": (1,),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("hidden", [[], [1], [2] * 8, [1024]])
