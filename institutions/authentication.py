@@ -175,7 +175,7 @@ def _note_presence(agent: Agent, verified: VerifiedRequest, version: str, now: d
 View = Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
-def agent_view(view: View) -> View:
+def agent_view(view: View) -> Callable[..., Any]:
     """A plain view, sync or async, for signed requests of approved agents: sets ``request.agent_identity``.
 
     Every ``Refusal``, of the signature or of the view, becomes its answer. The body is read once, bounded, and stays

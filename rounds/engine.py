@@ -12,14 +12,15 @@ from datetime import datetime
 import numpy as np
 
 from clientagent.wire.errors import IllegalMove, Refusal
+from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.tensors import Layout
 from rounds import blobs, services
 from rounds.algorithms.blocks import FlatFile, Geometry, aggregate
 from rounds.algorithms.registry import strategy_named
+from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Round, Run, Seat
-from rounds.services.moves import now
-from rounds.services.rounds import LEASE_S, is_overdue
+from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
 
 
 def _step_closing_evaluation(run: Run, round_: Round, moment: datetime) -> bool:
-    version = run.versions.order_by("-number")[0]
+    version = run.last_version
     if run.plan.document.evaluation.every:
         expected = round_.participations.filter(phase=Phase.ACCEPTED).values_list("institution_id", flat=True)
         here = version.evaluations.values_list("institution_id", flat=True)
@@ -180,12 +181,12 @@ class _Lease:
 
 
 def _aggregate(round_: Round, layout: Layout, writer: blobs.BlobWriter, lease: _Lease) -> Geometry:
-    manifest = Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk)
+    manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
     offset = len(layout.header)
     return aggregate(
         base=FlatFile(blobs.path_of(round_.base.digest), offset),
-        updates=[FlatFile(blobs.path_of(entry["update_digest"]), offset) for entry in manifest["entries"]],
-        weights=np.array([entry["weight"] for entry in manifest["entries"]], np.float64),
-        parameters=layout.parameters, rule=strategy_named(manifest["strategy"]["name"]).rule,
+        updates=[FlatFile(blobs.path_of(entry.update_digest), offset) for entry in manifest.entries],
+        weights=np.array([entry.weight for entry in manifest.entries], np.float64),
+        parameters=layout.parameters, rule=strategy_named(str(manifest.strategy["name"])).rule,
         write=writer.write, on_block=lease.on_block,
     )

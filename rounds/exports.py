@@ -16,7 +16,9 @@ from institutions.portal_key import portal_key
 from rounds.models import Run
 
 FORMAT = "fedportal-history/1"
-COLUMNS = ("chain", "seq", "at_utc", "kind", "actor", "round", "attempt", "institution", "digest", "code", "reason", "hash", "body")
+COLUMNS = (
+    "chain", "seq", "at_utc", "kind", "actor", "round", "attempt", "institution", "digest", "code", "reason", "hash", "body",
+)
 
 
 def history(run: Run) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def history(run: Run) -> dict[str, Any]:
         "preprocessing": run.preprocessing,
         "entries": [{"entry": row.sealed.model_dump(mode="json"), "hash": row.hash} for row in entries],
         "head": sign_document(head, portal_key()).model_dump(mode="json"),
-    }  # fmt: skip
+    }
 
 
 def history_csv(run: Run) -> str:
@@ -56,7 +58,7 @@ def _row(row: Entry) -> list[Any]:
         row.chain_id, row.seq, row.at_utc, row.kind, row.actor, body.get("round", ""), body.get("attempt", ""),
         body.get("institution", ""), digest, body.get("code", ""), body.get("reason", ""), row.hash,
         json.dumps(body, ensure_ascii=False, sort_keys=True),
-    ]  # fmt: skip
+    ]
 
 
 def _cell(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The only module that knows the channel layer: hints that say "look again", and who in this process waits for them.
 
-A hint carries no data (invariant 9), so losing one costs freshness, never truth: every waiter also looks again by itself. Each process
-joins the layer once and fans out locally; browsers' sockets never join a group (see docs/decisions).
+A hint carries no data (invariant 9), so losing one costs freshness, never truth: every waiter also looks again by itself.
+Each process joins the layer once and fans out locally; browsers' sockets never join a group (see docs/decisions).
 """
 
 from __future__ import annotations

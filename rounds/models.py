@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
 from rounds.lifecycle import Phase, RoundState, RunState
@@ -128,6 +129,17 @@ class Run(models.Model):
     @property
     def chain(self) -> str:
         return f"run/{self.id}"
+
+    @property
+    def roster(self) -> dict[str, RosterEntry]:
+        """Who takes part, by slug, as the RunManifest says; empty before it is signed."""
+        if self.manifest is None:
+            return {}
+        return {entry.institution: entry for entry in RunManifest.model_validate(self.manifest["document"]).roster}
+
+    @property
+    def last_version(self) -> ModelVersion:
+        return self.versions.order_by("-number")[0]
 
 
 class Seat(models.Model):

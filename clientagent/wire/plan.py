@@ -146,7 +146,7 @@ STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "scaffold", "fednova", "feddyn", "qfedavg",
     "ditto", "newton", "median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping",
     "norm_bound",
-)  # fmt: skip
+)
 
 
 class Strategy(_Part):

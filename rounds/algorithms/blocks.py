@@ -67,7 +67,7 @@ def aggregate(
             block = np.stack([
                 read_block(descriptor, file.offset, start, size)
                 for descriptor, file in zip(descriptors[1:], updates, strict=True)
-            ])  # fmt: skip
+            ])
             difference = rule(block, weights)
             for i, row in enumerate(block):
                 wide = row.astype(np.float64)

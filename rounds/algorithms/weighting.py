@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def capped_shares(sizes: Sequence[float], max_weight: float) -> NDArray[np.float64]:
     """Shares (banks,) that sum to 1, proportional to ``sizes``, none above ``max_weight``.
 
-    What is cut from a large bank is spread over the others in proportion (water filling), until no share exceeds the cap. A cap below
-    1 / banks cannot be met: then all shares are equal. Sizes that sum to zero give equal shares.
+    What is cut from a large bank is spread over the others in proportion (water filling), until no share exceeds
+    the cap. A cap below 1 / banks cannot be met: then all shares are equal. Sizes that sum to zero give equal shares.
     """
     values = np.asarray(sizes, np.float64)
     banks = len(values)

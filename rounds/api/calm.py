@@ -17,8 +17,13 @@ from rest_framework.views import APIView
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import NotFound
 from clientagent.wire.messages import (
-    ManifestAnswer, PreprocessingSpec, ReceiptAnswer, UploadComplete, UploadRequest, UploadState,
-)  # fmt: skip
+    ManifestAnswer,
+    PreprocessingSpec,
+    ReceiptAnswer,
+    UploadComplete,
+    UploadRequest,
+    UploadState,
+)
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentAuthentication, AgentIdentity, body_of
 from institutions.permissions import IsAuditor
@@ -80,7 +85,7 @@ class Manifest(AgentView):
     def get(self, request: Request, run_id: str) -> Response:
         run = tables.Run.objects.filter(
             pk=run_id, seats__institution_id=_identity(request).institution_id, manifest__isnull=False
-        ).first()  # fmt: skip
+        ).first()
         if run is None:
             raise NotFound(expected="a run of this bank that has begun", got=str(run_id))
         return _json(

@@ -23,7 +23,7 @@ def pool_version(version: ModelVersion) -> None:
     if len(counts) < plan.privacy.min_banks:
         return
     bins = plan.evaluation.bins
-    pooled = {
+    pooled: dict[str, Any] = {
         "banks": len(counts),
         "validation": _pool([row.validation for row in counts], bins),
         "holdout": _pool([row.holdout for row in counts], bins),
@@ -42,13 +42,13 @@ def _json(metrics: Metrics) -> dict[str, Any]:
     return {
         "rows": metrics.rows, "positives": metrics.positives, "auc": metrics.auc, "ks": metrics.ks,
         "gini": metrics.gini, "loss": metrics.loss,
-    }  # fmt: skip
+    }
 
 
 def losses(run: Run) -> dict[int, float]:
     """Pooled validation loss by version number, where known."""
     rows = run.versions.filter(number__gt=0, validation_loss__isnull=False).values_list("number", "validation_loss")
-    return dict(rows)
+    return {number: loss for number, loss in rows if loss is not None}
 
 
 def selected_version(run: Run) -> ModelVersion:
@@ -57,7 +57,7 @@ def selected_version(run: Run) -> ModelVersion:
     if run.plan.document.schedule.select == "best" and known:
         number = min(known, key=lambda n: (known[n], n))
         return run.versions.get(number=number)
-    return run.versions.order_by("-number")[0]
+    return run.last_version
 
 
 def should_end(run: Run, *, last: int) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import F, OuterRef, Q, Subquery
 
 from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer
 from clientagent.wire.signing import Signed, sign_document
 from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
+from rounds.clock import utc
 from rounds.lifecycle import WORKING, Phase, RoundState, RunState
 from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Run, Seat
+from rounds.orders import work_order
 from rounds.selectors.heads import head_update
-from rounds.services.moves import utc
-from rounds.services.rounds import work_order
 
 
 def work_for(identity: AgentIdentity) -> WorkAnswer | None:
@@ -36,7 +36,7 @@ def _round(identity: AgentIdentity) -> Found:
             institution_id=identity.institution_id, seat__agent_id=identity.agent_id, phase__in=WORKING,
             round__state=RoundState.OPEN, round__run__state=RunState.RUNNING,
         ).order_by("round__opened_at").first()
-    )  # fmt: skip
+    )
     return (Signed.model_validate(row.order), row.round.run) if row else None
 
 
@@ -48,14 +48,14 @@ def _own_seats(identity: AgentIdentity, **where: object):  # type: ignore[no-unt
 def _evaluation(identity: AgentIdentity) -> Found:
     seats = _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
     for seat in seats:
-        version = seat.run.versions.order_by("-number")[0]
+        version = seat.run.last_version
         took_part = Participation.objects.filter(
             round=version.round, institution_id=identity.institution_id, phase=Phase.ACCEPTED
         ).exists()
         if (
             seat.run.plan.document.evaluation.every and took_part
             and not version.evaluations.filter(institution_id=identity.institution_id).exists()
-        ):  # fmt: skip
+        ):
             return Signed.model_validate(work_order(seat.run, seat, base=version, kind="evaluate")), seat.run
     return None
 
@@ -72,15 +72,15 @@ def _notice(identity: AgentIdentity) -> Found:
     """A plan on which this bank has said nothing yet, or on which its operator clicked since it said ``pending``."""
     decided = PlanDecision.objects.filter(plan=OuterRef("run__plan"), institution_id=identity.institution_id)
     clicked = PortalApproval.objects.filter(plan=OuterRef("run__plan"), institution_id=identity.institution_id)
-    fresh_click = clicked.filter(at__gt=decided.values("decided_at")[:1])
     seats = _own_seats(identity, state=Seat.State.INVITED, run__state=RunState.PROPOSED).annotate(
-        is_decided=Exists(decided), is_clicked=Exists(clicked), is_clicked_since=Exists(fresh_click)
+        decided_at=Subquery(decided.values("decided_at")[:1]), clicked_at=Subquery(clicked.values("at")[:1])
     )
-    seat = seats.filter(Q(is_decided=False) | Q(is_clicked_since=True)).order_by("run__created_at").first()
+    seat = seats.filter(Q(decided_at=None) | Q(clicked_at__gt=F("decided_at"))).order_by("run__created_at").first()
     if seat is None:
         return None
     notice = PlanNotice(
-        run=str(seat.run_id), project=seat.run.plan.project.slug, plan_hash=seat.run.plan.hash, portal_approval=seat.is_clicked
+        run=str(seat.run_id), project=seat.run.plan.project.slug, plan_hash=seat.run.plan.hash,
+        portal_approval=seat.clicked_at is not None,
     )
     return sign_document(notice, portal_key()), seat.run
 
@@ -89,7 +89,7 @@ def _result(identity: AgentIdentity) -> Found:
     seat = (
         _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.FINISHED, acknowledged_at=None)
         .filter(agent_id=identity.agent_id).order_by("run__ended_at").first()
-    )  # fmt: skip
+    )
     if seat is None:
         return None
     return Signed.model_validate(work_order(seat.run, seat, base=seat.run.selected, kind="collect")), seat.run

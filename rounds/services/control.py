@@ -10,9 +10,10 @@ from django.db import transaction
 from clientagent.wire.errors import IllegalMove, Malformed, NotFound
 from institutions.models import Institution
 from rounds import live
+from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent
 from rounds.models import Participation, Round, Run, Seat
-from rounds.services.moves import actor_of, hint_after_commit, move_round, move_run, now, record, utc
+from rounds.services.moves import actor_of, hint_after_commit, move_round, move_run, record
 from rounds.services.rounds import open_round
 
 
@@ -51,7 +52,7 @@ def resume_run(*, run: Run, user: Any, reason: str) -> Run:
     if run.closing_at is not None:
         Run.objects.filter(pk=run.pk).update(deadline_at=until)
     elif last is None or last.state == RoundState.PUBLISHED:
-        base = run.versions.order_by("-number")[0]
+        base = run.last_version
         open_round(run=run, number=base.number + 1, attempt=1, base=base)
     elif last.state == RoundState.ABANDONED:
         open_round(run=run, number=last.number, attempt=last.attempt + 1, base=last.base)
@@ -105,7 +106,7 @@ def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> 
         run, "bank_dropped",
         {"round": round_.number, "attempt": round_.attempt, "institution": institution.slug, "reason": reason},
         actor=actor_of(user),
-    )  # fmt: skip
+    )
     hint_after_commit(run)
     return participation
 

@@ -13,9 +13,10 @@ from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from institutions.models import Institution
 from rounds import live
+from rounds.clock import now
 from rounds.lifecycle import RunState
 from rounds.models import Plan, PlanDecision, PortalApproval, Receipt, Seat
-from rounds.services.moves import actor_of, actor_of_agent, hint_after_commit, now, record
+from rounds.services.moves import actor_of, actor_of_agent, hint_after_commit, record
 from rounds.services.proposals import seat_state
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 

@@ -8,16 +8,20 @@ from clientagent.wire.errors import BaseMismatch, IllegalMove, ManifestMismatch,
 from clientagent.wire.messages import Acknowledgement, EvaluationReport
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
+from rounds.clock import now
 from rounds.lifecycle import RunState
 from rounds.models import Participation, Receipt, Run, Seat
-from rounds.services.moves import actor_of_agent, hint_after_commit, now, record
+from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 from rounds.services.updates import check_counts, store_counts
 
 
 @transaction.atomic(durable=True)
 def accept_evaluation(*, identity: AgentIdentity, statement: Signed) -> Receipt:
-    """Accept the counts of the run's last version. Raises ``CountsInvalid``, ``IllegalMove``, ``NotFound`` or ``ManifestMismatch``."""
+    """Accept the counts of the run's last version.
+
+    Raises ``CountsInvalid``, ``IllegalMove``, ``NotFound`` or ``ManifestMismatch``.
+    """
     report = open_statement(statement, identity, EvaluationReport)
     seat = seated(identity, report.run)
     run = seat.run
@@ -27,10 +31,10 @@ def accept_evaluation(*, identity: AgentIdentity, statement: Signed) -> Receipt:
         raise ManifestMismatch(expected=run.manifest_digest[:16], got=report.manifest_digest[:16])
     if run.state != RunState.RUNNING or run.closing_at is None:
         raise IllegalMove(expected="a run whose closing evaluation is open", got=run.state)
-    version = run.versions.order_by("-number").first()
+    version = run.last_version
     participation = Participation.objects.select_related("round", "institution").filter(
         round=version.round, institution_id=identity.institution_id
-    ).first()  # fmt: skip
+    ).first()
     if participation is None:
         raise NotFound(expected="a bank that took part in the last round", got=identity.institution_slug)
     check_counts(run, participation, report.counts, version)
@@ -39,7 +43,7 @@ def accept_evaluation(*, identity: AgentIdentity, statement: Signed) -> Receipt:
         run, "evaluation_received",
         {"number": version.number, "institution": identity.institution_slug, "statement_digest": statement.digest},
         actor=actor_of_agent(identity.agent_id),
-    )  # fmt: skip
+    )
     hint_after_commit(run)
     return issue_receipt(identity=identity, statement=statement, subject="evaluation", entry=entry, run=run)
 
@@ -61,7 +65,7 @@ def acknowledge_result(*, identity: AgentIdentity, statement: Signed) -> Receipt
         run, "result_acknowledged",
         {"institution": identity.institution_slug, "number": word.number, "digest": word.version_digest,
          "statement_digest": statement.digest}, actor=actor_of_agent(identity.agent_id),
-    )  # fmt: skip
+    )
     hint_after_commit(run)
     return issue_receipt(identity=identity, statement=statement, subject="acknowledgement", entry=entry, run=run)
 
@@ -71,7 +75,7 @@ def seated(identity: AgentIdentity, run_id: str) -> Seat:
     run = Run.objects.select_for_update().filter(pk=run_id).first()
     seat = Seat.objects.select_related("run__plan__project", "run__selected").filter(
         run=run, institution_id=identity.institution_id, state=Seat.State.SEATED
-    ).first()  # fmt: skip
+    ).first()
     if run is None or seat is None:
         raise NotFound(expected="a run whose roster names this bank", got=run_id)
     return seat

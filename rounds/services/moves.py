@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from audit.services import append
 from clientagent.wire.errors import IllegalMove
 from rounds import live
 from rounds.lifecycle import RoundEvent, RoundState, RunEvent, RunState, next_round_state, next_run_state
 from rounds.models import Round, Run
+from rounds.wake import poke
 
 
 def move_run(run: Run, event: RunEvent, **changes: Any) -> None:
@@ -46,11 +45,9 @@ def record(run: Run, kind: str, body: dict[str, Any], *, actor: str = "portal") 
 
 def hint_after_commit(run: Run) -> None:
     """Tell the engine and the browsers to look again, once this transaction is true."""
-    from rounds import tasks  # noqa: PLC0415 - tasks calls the engine, which calls services
-
     run_id = str(run.pk)
     transaction.on_commit(lambda: live.announce(run_id))
-    transaction.on_commit(lambda: tasks.poke(run_id))
+    transaction.on_commit(lambda: poke(run_id))
 
 
 def actor_of(user: Any) -> str:
@@ -61,11 +58,3 @@ def actor_of(user: Any) -> str:
 def actor_of_agent(agent_id: Any) -> str:
     return f"agent:{agent_id}"
 
-
-def now() -> datetime:
-    return timezone.now()
-
-
-def utc(moment: datetime) -> str:
-    """An instant as the wire writes it."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""From agreed plan to round 1: statistics are pooled and frozen, the roster and the initial weights are signed into the RunManifest."""
+"""From agreed plan to round 1: statistics are pooled and frozen; roster and initial weights are signed into the RunManifest."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from institutions.portal_key import portal_key
 from rounds import blobs, live
 from rounds.algorithms.preprocessing import pool_statistics
 from rounds.algorithms.weighting import capped_shares
+from rounds.clock import now, utc
 from rounds.lifecycle import RunEvent
 from rounds.models import Blob, ModelVersion, Run, Seat
-from rounds.services.moves import move_run, now, record, utc
+from rounds.services.moves import move_run, record
 from rounds.services.rounds import open_round
 
 
@@ -64,7 +65,7 @@ def begin_run(*, run: Run) -> None:
 def _prepare(run: Run) -> _Prepared:
     plan = run.plan.document
     seats = list(run.seats.filter(state=Seat.State.COUNTED).select_related("institution", "key", "agent"))
-    reports = {seat.institution.slug: StatisticsReport.model_validate(seat.statistics["document"]) for seat in seats}
+    reports = {seat.institution.slug: _report(seat) for seat in seats}
     spec = pool_statistics(plan, [reports[slug] for slug in sorted(reports)])
     weights = _weights(plan, reports)
     inputs = len(spec.input_names)
@@ -100,8 +101,12 @@ def _commit(run: Run, prepared: _Prepared) -> None:
     )
     record(run, "manifest_signed", {"manifest": run.manifest, "preprocessing_digest": prepared.manifest.preprocessing_digest})
     record(run, "version_published", {"number": 0, "digest": version.digest, "parent_digest": None, "round": 0,
-                                      "aggregation_digest": None})  # fmt: skip
+                                      "aggregation_digest": None})
     open_round(run=run, number=1, attempt=1, base=version)
+
+
+def _report(seat: Seat) -> StatisticsReport:
+    return StatisticsReport.model_validate((seat.statistics or {}).get("document"))
 
 
 def _weights(plan: PlanSchema, reports: dict[str, StatisticsReport]) -> dict[str, float]:

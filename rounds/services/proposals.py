@@ -12,9 +12,10 @@ from django.db.models import Max
 from clientagent.wire.errors import PlanInvalid
 from institutions.models import Institution
 from rounds import live
+from rounds.clock import now
 from rounds.lifecycle import RunEvent
 from rounds.models import Plan, PlanDecision, Project, Run, Seat
-from rounds.services.moves import actor_of, hint_after_commit, move_run, now, record
+from rounds.services.moves import actor_of, hint_after_commit, move_run, record
 
 
 @transaction.atomic(durable=True)
@@ -42,7 +43,7 @@ def propose_run(*, plan: Plan, user: Any) -> Run:
     record(
         run, "run_proposed", {"run": str(run.pk), "number": number, "plan_hash": plan.hash,
                               "project": plan.project.slug, "participants": sorted(able)}, actor=actor_of(user),
-    )  # fmt: skip
+    )
     slugs = sorted(able)
     transaction.on_commit(lambda: live.call_to_work(slugs))
     hint_after_commit(run)

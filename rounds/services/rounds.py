@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Q
 
 from audit.services import anchor
 from clientagent.wire.canonical import digest_of
-from clientagent.wire.messages import AggregationEntry, AggregationManifest, WorkOrder
-from clientagent.wire.signing import sign_document
-from institutions.portal_key import portal_key
+from clientagent.wire.messages import AggregationEntry, AggregationManifest
 from rounds import live
 from rounds.algorithms.blocks import Geometry
 from rounds.algorithms.weighting import capped_shares
+from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState
 from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
+from rounds.orders import work_order
 from rounds.selectors.metrics import pool_version, selected_version, should_end
-from rounds.services.moves import hint_after_commit, move_round, move_run, now, record, utc
+from rounds.services.moves import hint_after_commit, move_round, move_run, record
 
 LEASE_S = 30.0
 
@@ -43,25 +42,11 @@ def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Ro
     )
     record(run, "round_opened", {"round": number, "attempt": attempt, "base_number": base.number,
                                  "base_digest": base.digest, "needed": round_.needed,
-                                 "deadline_utc": utc(round_.deadline_at)})  # fmt: skip
+                                 "deadline_utc": utc(round_.deadline_at)})
     slugs = [seat.institution.slug for seat in seats]
     transaction.on_commit(lambda: live.call_to_work(slugs))
     hint_after_commit(run)
     return round_
-
-
-def work_order(run: Run, seat: Seat, *, base: ModelVersion, kind: str, round_: Round | None = None) -> dict[str, Any]:
-    """A signed WorkOrder as JSON."""
-    every = run.plan.document.evaluation.every
-    deadline = round_.deadline_at if round_ else (run.deadline_at or now() + timedelta(days=30))
-    order = WorkOrder(
-        kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,  # type: ignore[arg-type]
-        round=round_.number if round_ else base.number, attempt=round_.attempt if round_ else 1,
-        base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
-        evaluate=kind == "evaluate" or bool(kind == "train" and every and base.number and base.number % every == 0),
-        deadline_utc=utc(deadline),
-    )
-    return sign_document(order, portal_key()).model_dump(mode="json")
 
 
 @transaction.atomic(durable=True)
@@ -85,7 +70,7 @@ def close_round(*, round_: Round) -> bool:
         ).update(weight=entry.weight)
     pool_version(round_.base)
     record(round_.run, "round_closed", {"round": round_.number, "attempt": round_.attempt,
-                                        "aggregation": round_.aggregation, "digest": digest})  # fmt: skip
+                                        "aggregation": round_.aggregation, "digest": digest})
     hint_after_commit(round_.run)
     return True
 
@@ -95,7 +80,7 @@ def _aggregation_manifest(round_: Round) -> AggregationManifest:
     updates = list(
         Update.objects.filter(participation__round=round_, participation__phase=Phase.RECEIVED)
         .select_related("participation__institution").order_by("participation__institution__slug")
-    )  # fmt: skip
+    )
     sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
     shares = capped_shares(sizes, plan.strategy.max_weight)
     return AggregationManifest(
@@ -143,7 +128,7 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
     )
     _note_geometry(round_, geometry)
     record(run, "version_published", {"number": version.number, "digest": digest, "parent_digest": round_.base.digest,
-                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest})  # fmt: skip
+                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -190,17 +175,12 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
 @transaction.atomic(durable=True)
 def finish_run(*, run: Run) -> ModelVersion:
     """Choose the result and end the run; every bank is asked to fetch it."""
-    last = run.versions.order_by("-number").first()
-    pool_version(last)
+    pool_version(run.last_version)
     version = selected_version(run)
     move_run(run, RunEvent.FINISH, selected=version, ended_at=now(), deadline_at=None, reason="")
     record(run, "run_finished", {"selected": version.number, "digest": version.digest,
-                                 "select": run.plan.document.schedule.select})  # fmt: skip
+                                 "select": run.plan.document.schedule.select})
     anchor(chain=run.chain, into=run.plan.project.chain)
     slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
     transaction.on_commit(lambda: live.call_to_work(slugs))
     return version
-
-
-def is_overdue(deadline: datetime | None, moment: datetime) -> bool:
-    return deadline is not None and moment >= deadline

@@ -1,4 +1,4 @@
-"""What a bank's agent signed: opened with the key of the request, answered by one receipt for the same statement, however often it comes."""
+"""What a bank's agent signed: opened with the key of the request; the same statement gets the same receipt, however often."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from clientagent.wire.messages import Receipt as ReceiptDocument
 from clientagent.wire.signing import Document, Signed, open_signed, sign_document
 from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
+from rounds.clock import now, utc
 from rounds.models import Receipt, Run
-from rounds.services.moves import now, utc
 
 D = TypeVar("D", bound=Document)
 NO_RUN = "00000000-0000-0000-0000-000000000000"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 
 from clientagent.wire.errors import IllegalMove, Malformed, NotFound, StatisticsInvalid, UpdateConflict
@@ -19,35 +21,19 @@ from rounds.services.statements import earlier_receipt, issue_receipt, open_stat
 def accept_statistics(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     """Accept a report, or a bank's word that its data do not fit.
 
-    Raises ``StatisticsInvalid``, ``NotFound``, ``IllegalMove`` (the stage is over) or ``UpdateConflict`` (another answer was given).
+    Raises ``StatisticsInvalid``, ``NotFound``, ``IllegalMove`` (the stage is over) or ``UpdateConflict`` (another answer
+    was given).
     """
-    kind = statement.document.get("type")
-    if kind not in ("statistics_report", "unfit"):
-        raise Malformed(expected="a statistics_report or unfit", got=str(kind)[:40])
-    document = open_statement(statement, identity, StatisticsReport if kind == "statistics_report" else Unfit)  # type: ignore[type-var]
+    document = _open(identity, statement)
     seat = _seat(identity, document.run)
     if receipt := earlier_receipt(identity, statement):
         return receipt
-    if seat.run.plan.hash != document.plan_hash:
-        raise NotFound(expected=f"the plan {seat.run.plan.hash[:16]} of this run", got=document.plan_hash[:16])
-    if seat.state in (Seat.State.COUNTED, Seat.State.UNFIT):
-        raise UpdateConflict(expected="the answer that this bank already gave", got="another one")
-    if seat.run.state != RunState.PREPARING or seat.state != Seat.State.APPROVED:
-        raise IllegalMove(expected="a run that is preparing and a bank that approved", got=f"{seat.run.state}, {seat.state}")
+    _require_asked(seat, document.plan_hash)
     if isinstance(document, StatisticsReport):
-        check_report(seat.run.plan.document, document)
-        if document.rows == 0:
-            raise StatisticsInvalid(expected="at least one training row", got="none")
-        kind, body = "statistics_received", {"rows": document.rows, "validation_rows": document.validation_rows,
-                                             "holdout_rows": document.holdout_rows}  # fmt: skip
-        seat.state, seat.rows = Seat.State.COUNTED, document.rows
-        seat.statistics, seat.statistics_digest = statement.model_dump(mode="json"), statement.digest
-        seat.reason = ""
+        kind, body = _note_report(seat, document, statement)
     else:
-        kind, body = "institution_unfit", {"column": document.column, "reason": document.reason}
-        seat.state, seat.column, seat.reason = Seat.State.UNFIT, document.column[:128], document.reason
-    seat.agent_id = identity.agent_id
-    seat.key_id = identity.key_id
+        kind, body = _note_unfit(seat, document)
+    seat.agent_id, seat.key_id = identity.agent_id, identity.key_id
     seat.save()
     entry = record(
         seat.run, kind, {"institution": identity.institution_slug, "statement_digest": statement.digest, **body},
@@ -57,9 +43,44 @@ def accept_statistics(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     return issue_receipt(identity=identity, statement=statement, subject="statistics", entry=entry, run=seat.run)
 
 
+def _open(identity: AgentIdentity, statement: Signed) -> StatisticsReport | Unfit:
+    match statement.document.get("type"):
+        case "statistics_report":
+            return open_statement(statement, identity, StatisticsReport)
+        case "unfit":
+            return open_statement(statement, identity, Unfit)
+        case other:
+            raise Malformed(expected="a statistics_report or unfit", got=str(other)[:40])
+
+
 def _seat(identity: AgentIdentity, run_id: str) -> Seat:
     run = Run.objects.select_for_update().filter(pk=run_id).first()
     seat = Seat.objects.select_related("run__plan").filter(run=run, institution_id=identity.institution_id).first()
     if run is None or seat is None:
         raise NotFound(expected="a run that this bank takes part in", got=run_id)
     return seat
+
+
+def _require_asked(seat: Seat, plan_hash: str) -> None:
+    if seat.run.plan.hash != plan_hash:
+        raise NotFound(expected=f"the plan {seat.run.plan.hash[:16]} of this run", got=plan_hash[:16])
+    if seat.state in (Seat.State.COUNTED, Seat.State.UNFIT):
+        raise UpdateConflict(expected="the answer that this bank already gave", got="another one")
+    if seat.run.state != RunState.PREPARING or seat.state != Seat.State.APPROVED:
+        got = f"a run that is {seat.run.state} and a bank that is {seat.state}"
+        raise IllegalMove(expected="a run that is preparing and a bank that approved", got=got)
+
+
+def _note_report(seat: Seat, report: StatisticsReport, statement: Signed) -> tuple[str, dict[str, Any]]:
+    check_report(seat.run.plan.document, report)
+    if report.rows == 0:
+        raise StatisticsInvalid(expected="at least one training row", got="none")
+    seat.state, seat.rows, seat.reason = Seat.State.COUNTED, report.rows, ""
+    seat.statistics, seat.statistics_digest = statement.model_dump(mode="json"), statement.digest
+    rows = {"rows": report.rows, "validation_rows": report.validation_rows, "holdout_rows": report.holdout_rows}
+    return "statistics_received", rows
+
+
+def _note_unfit(seat: Seat, word: Unfit) -> tuple[str, dict[str, Any]]:
+    seat.state, seat.column, seat.reason = Seat.State.UNFIT, word.column[:128], word.reason
+    return "institution_unfit", {"column": word.column, "reason": word.reason}

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
-from django.db.models import DateTimeField, F, Value
-from django.db.models.functions import Coalesce
 
-from audit.models import Entry
 from clientagent.wire.errors import (
-    BaseMismatch, CountsInvalid, DigestMismatch, ManifestMismatch, NotFound, Refusal, RoundUnknown, TensorsMismatch, UpdateConflict,
-)  # fmt: skip
-from clientagent.wire.messages import EvaluationCounts, Progress, UpdateManifest, WorkRefusal
+    BaseMismatch,
+    CountsInvalid,
+    DigestMismatch,
+    ManifestMismatch,
+    NotFound,
+    RoundUnknown,
+    TensorsMismatch,
+    UpdateConflict,
+)
+from clientagent.wire.messages import EvaluationCounts, UpdateManifest
 from clientagent.wire.metrics import from_sparse
 from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
-from rounds import blobs, live
-from rounds.lifecycle import PHASE_MOVES, WORKING, Phase, RoundState
+from rounds import blobs
+from rounds.clock import now
+from rounds.lifecycle import WORKING, Phase, RoundState
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
 from rounds.selectors.metrics import split_metrics
-from rounds.services.moves import actor_of_agent, hint_after_commit, now, record
+from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
-
-MAX_REFUSALS_RECORDED = 20
-"""Refusals of one bank in one round that go on the ledger; more are counted as noise, or a fault would fill the chain."""
 
 
 def layout_for(run: Run) -> Layout:
@@ -37,10 +37,12 @@ def find_participation(identity: AgentIdentity, run_id: str, number: int, attemp
     """This bank's place in a round. Raises ``RoundUnknown``."""
     row = (
         Participation.objects.select_related("round__run__plan__project", "round__base", "seat", "institution")
-        .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, round__attempt=attempt).first()
-    )  # fmt: skip
+        .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, round__attempt=attempt)
+        .first()
+    )
     if row is None:
-        raise RoundUnknown(expected="a round that this bank takes part in", got=f"run {run_id}, round {number}, attempt {attempt}")
+        got = f"run {run_id}, round {number}, attempt {attempt}"
+        raise RoundUnknown(expected="a round that this bank takes part in", got=got)
     return row
 
 
@@ -65,11 +67,10 @@ def check_manifest(participation: Participation, manifest: UpdateManifest) -> No
 
 def check_counts(run: Run, participation: Participation, counts: EvaluationCounts, version: ModelVersion) -> None:
     """Counts must be of this version and of the rows that the bank declared. Raises ``CountsInvalid``."""
-    roster = {entry["institution"]: entry for entry in run.manifest["document"]["roster"]}
-    declared = roster[participation.institution.slug]
+    declared = run.roster[participation.institution.slug]
     if (counts.number, counts.version_digest) != (version.number, version.digest):
         raise CountsInvalid(expected=f"counts of version {version.number}", got=f"of version {counts.number}")
-    for split, rows in ((counts.validation, declared["validation_rows"]), (counts.holdout, declared["holdout_rows"])):
+    for split, rows in ((counts.validation, declared.validation_rows), (counts.holdout, declared.holdout_rows)):
         if split.rows != rows:
             raise CountsInvalid(expected=f"{rows} rows as declared", got=str(split.rows))
         from_sparse(split, run.plan.document.evaluation.bins)
@@ -91,10 +92,10 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
 
 @transaction.atomic(durable=True)
 def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, norm: float) -> Receipt:
-    """Accept checked bytes that are already in the blob store. The round's row is locked: acceptance and closing exclude each other.
+    """Accept checked bytes that are already in the blob store; the round's row is locked, so closing cannot come between.
 
-    The same update again gets the same receipt, even late; another one for the slot is ``UpdateConflict``; one that comes after
-    closing is answered by a receipt that says ``late``.
+    The same update again gets the same receipt, even late; another one for the slot is ``UpdateConflict``; one that comes
+    after closing is answered by a receipt that says ``late``.
     """
     participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
     round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=participation.round_id)
@@ -109,7 +110,8 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
     if on_time:
         _store(participation, statement, manifest, norm)
     else:
-        Participation.objects.filter(pk=participation.pk).exclude(phase__in=(Phase.RECEIVED, Phase.ACCEPTED)).update(phase=Phase.LATE)
+        held = (Phase.RECEIVED, Phase.ACCEPTED)
+        Participation.objects.filter(pk=participation.pk).exclude(phase__in=held).update(phase=Phase.LATE)
     entry = record(
         round_.run, "update_accepted" if on_time else "update_late", common, actor=actor_of_agent(identity.agent_id)
     )
@@ -162,80 +164,3 @@ def store_counts(round_: Round, institution_id: int, counts: EvaluationCounts, v
             "holdout": split_metrics(counts.holdout, bins), "received_at": now(),
         },
     )
-
-
-@transaction.atomic(durable=True)
-def record_refusal(*, identity: AgentIdentity, run_id: str, number: int, attempt: int, refusal: Refusal) -> None:
-    """An authenticated refusal goes on the ledger and on the page; the round stays as it was."""
-    try:
-        participation = find_participation(identity, run_id, number, attempt)
-    except (RoundUnknown, ValueError):
-        run = Run.objects.select_related("plan__project").filter(pk=_uuid(run_id), seats__institution_id=identity.institution_id).first()
-        if run is not None and _recorded(run, identity) < MAX_REFUSALS_RECORDED:
-            _record_refusal(run, identity, number, attempt, refusal)
-        return
-    run = participation.round.run
-    problem = refusal.problem()
-    if participation.round.state == RoundState.OPEN:
-        Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.REJECTED, problem=problem)
-    if _recorded(run, identity) < MAX_REFUSALS_RECORDED * (participation.round.number + 1):
-        _record_refusal(run, identity, number, attempt, refusal)
-    hint_after_commit(run)
-
-
-def _record_refusal(run: Run, identity: AgentIdentity, number: int, attempt: int, refusal: Refusal) -> None:
-    record(
-        run, "update_refused",
-        {"round": number, "attempt": attempt, "institution": identity.institution_slug, **refusal.problem()},
-        actor=actor_of_agent(identity.agent_id),
-    )  # fmt: skip
-
-
-def _recorded(run: Run, identity: AgentIdentity) -> int:
-    return Entry.objects.filter(chain_id=run.chain, kind="update_refused", actor=actor_of_agent(identity.agent_id)).count()
-
-
-@transaction.atomic(durable=True)
-def refuse_work(*, identity: AgentIdentity, statement: Signed) -> Receipt:
-    """An agent's signed word that it will not do a piece of work. It is out of that round."""
-    document = open_statement(statement, identity, WorkRefusal)
-    participation = find_participation(identity, document.run, document.round, document.attempt)
-    if receipt := earlier_receipt(identity, statement):
-        return receipt
-    run = participation.round.run
-    problem = {"code": document.code, "expected": "", "got": document.reason, "action": ""}
-    Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.DROPPED, problem=problem)
-    entry = record(
-        run, "work_refused",
-        {"round": document.round, "attempt": document.attempt, "institution": identity.institution_slug, "code": document.code,
-         "reason": document.reason, "statement": statement.model_dump(mode="json")}, actor=actor_of_agent(identity.agent_id),
-    )  # fmt: skip
-    hint_after_commit(run)
-    return issue_receipt(
-        identity=identity, statement=statement, subject="refusal", entry=entry, run=run, round_number=document.round,
-        attempt=document.attempt,
-    )
-
-
-def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
-    """Where an agent says it is. One guarded UPDATE; late or backward news is ignored."""
-    moment = now()
-    was = [phase for phase, to in PHASE_MOVES.items() if Phase(progress.phase) in to]
-    changed: dict[str, Any] = {
-        "phase": progress.phase, "epoch": progress.epoch, "epochs": progress.epochs, "batch": progress.batch,
-        "batches": progress.batches, "bytes_sent": progress.bytes_sent, "problem": None,
-        f"{progress.phase}_at": Coalesce(F(f"{progress.phase}_at"), Value(moment, DateTimeField())),
-    }
-    if progress.bytes_total:
-        changed["bytes_total"] = progress.bytes_total
-    rows = Participation.objects.filter(
-        institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
-        round__attempt=progress.attempt, round__state=RoundState.OPEN, phase__in=was,
-    )
-    if rows.update(**changed):
-        live.announce(progress.run)
-
-
-def _uuid(text: str) -> str | None:
-    return text if len(text) == 36 else None
-

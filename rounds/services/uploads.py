@@ -12,16 +12,21 @@ from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Truncat
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from rounds import blobs
+from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
-from rounds.services.moves import now
 from rounds.services.updates import (
-    accept_update, check_bytes, check_manifest, find_participation, open_manifest, repeated,
-)  # fmt: skip
+    accept_update,
+    check_bytes,
+    check_manifest,
+    find_participation,
+    open_manifest,
+    repeated,
+)
 
 
 @transaction.atomic(durable=True)
 def open_upload(*, identity: AgentIdentity, statement: Signed, part_bytes: int) -> Upload:
-    """Open a session for one update, or return the one that is open for the same bytes. Everything but the bytes is checked now."""
+    """Open a session for one update, or return the one that is open for it. Everything but the bytes is checked now."""
     manifest = open_manifest(identity, statement)
     participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
     repeated(identity, statement, manifest, participation)
@@ -38,7 +43,7 @@ def open_upload(*, identity: AgentIdentity, statement: Signed, part_bytes: int) 
 def find_upload(identity: AgentIdentity, upload_id: str) -> Upload:
     upload = Upload.objects.select_related("participation__round__run__plan").filter(
         pk=upload_id, participation__institution_id=identity.institution_id
-    ).first()  # fmt: skip
+    ).first()
     if upload is None:
         raise NotFound(expected="an upload of this bank", got=upload_id)
     return upload

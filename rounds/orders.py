@@ -1,0 +1,35 @@
+"""Signed pieces of work: what an agent is told to do, from rows that say so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from clientagent.wire.messages import WorkOrder
+from clientagent.wire.signing import sign_document
+from institutions.portal_key import portal_key
+from rounds.clock import now, utc
+from rounds.models import ModelVersion, Round, Run, Seat
+
+RESULT_KEPT = timedelta(days=30)
+"""For how long a bank is asked to fetch the result."""
+
+
+def work_order(
+    run: Run, seat: Seat, *, base: ModelVersion, kind: Literal["train", "evaluate", "collect"], round_: Round | None = None
+) -> dict[str, Any]:
+    """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
+    deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
+    order = WorkOrder(
+        kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
+        round=round_.number if round_ else base.number, attempt=round_.attempt if round_ else 1,
+        base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
+        evaluate=kind == "evaluate" or (kind == "train" and is_evaluated(run, base.number)), deadline_utc=utc(deadline),
+    )
+    return sign_document(order, portal_key()).model_dump(mode="json")
+
+
+def is_evaluated(run: Run, number: int) -> bool:
+    """Whether the plan asks for an evaluation of this version in the round that trains from it."""
+    every = run.plan.document.evaluation.every
+    return bool(every and number and number % every == 0)

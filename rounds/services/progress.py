@@ -1,0 +1,34 @@
+"""Where an agent says it is: shown live, never on the ledger, may be lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import DateTimeField, F, Value
+from django.db.models.functions import Coalesce
+
+from clientagent.wire.messages import Progress
+from institutions.authentication import AgentIdentity
+from rounds import live
+from rounds.clock import now
+from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
+from rounds.models import Participation
+
+
+def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
+    """Where an agent says it is. One guarded UPDATE; late or backward news is ignored."""
+    moment = now()
+    was = [phase for phase, to in PHASE_MOVES.items() if Phase(progress.phase) in to]
+    changed: dict[str, Any] = {
+        "phase": progress.phase, "epoch": progress.epoch, "epochs": progress.epochs, "batch": progress.batch,
+        "batches": progress.batches, "bytes_sent": progress.bytes_sent, "problem": None,
+        f"{progress.phase}_at": Coalesce(F(f"{progress.phase}_at"), Value(moment, DateTimeField())),
+    }
+    if progress.bytes_total:
+        changed["bytes_total"] = progress.bytes_total
+    rows = Participation.objects.filter(
+        institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
+        round__attempt=progress.attempt, round__state=RoundState.OPEN, phase__in=was,
+    )
+    if rows.update(**changed):
+        live.announce(progress.run)
