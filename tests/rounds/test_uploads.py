@@ -1,0 +1,96 @@
+"""An update in parts: idempotent, resumable, checked as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from clientagent.wire.canonical import canonical
+from clientagent.wire.messages import UploadComplete, UploadRequest
+from rounds import blobs
+from rounds.models import Update, Upload
+from tests.rounds.scripted import API, ScriptedBank, make_federation
+
+pytestmark = pytest.mark.django_db
+PART = 1024
+
+
+@pytest.fixture
+def wide(north, south, east, admin):
+    """A plan whose update is several parts of the smallest size."""
+    federation = make_federation([north, south, east], admin, model={"family": "mlp", "hidden": [64, 32]})
+    federation.begin()
+    return federation
+
+
+def _open(bank: ScriptedBank, statement) -> dict:
+    answer = bank.bank.post(f"{API}/uploads", canonical(UploadRequest(manifest=statement, part_bytes=PART)))
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def _part(bank: ScriptedBank, state: dict, n: int, data: bytes):
+    piece = data[n * PART : (n + 1) * PART]
+    path = f"{API}/uploads/{state['id']}/parts/{n}"
+    return bank.bank.call("PUT", path, piece, content_type="application/octet-stream")
+
+
+def _complete(bank: ScriptedBank, state: dict, digest: str):
+    return bank.bank.post(f"{API}/uploads/{state['id']}/complete", canonical(UploadComplete(update_digest=digest)))
+
+
+def test_parts_in_any_order_and_twice_make_one_update(wide):
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    assert state["parts"] == -(-len(data) // PART) > 2
+    for n in [*reversed(range(state["parts"])), 0]:
+        assert _part(bank, state, n, data).status_code == 200
+    answer = _complete(bank, state, statement.document["update_digest"])
+    assert answer.status_code == 200, answer.content
+    assert Update.objects.get().digest == statement.document["update_digest"]
+    assert _complete(bank, state, statement.document["update_digest"]).json()["receipt"] == answer.json()["receipt"]
+    assert not (blobs.root() / "parts" / state["id"]).exists()
+
+
+def test_a_session_is_taken_up_where_it_stopped(wide):
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    _part(bank, state, 1, data)
+    again = _open(bank, statement)
+    assert (again["id"], again["received"]) == (state["id"], [1])
+    assert Upload.objects.count() == 1
+
+
+def test_missing_parts_are_named(wide):
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    _part(bank, state, 0, data)
+    answer = _complete(bank, state, statement.document["update_digest"])
+    assert answer.status_code == 400
+    assert "missing 1" in answer.json()["got"]
+
+
+def test_other_bytes_under_the_same_number_conflict(wide):
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    _part(bank, state, 0, data)
+    answer = _part(bank, state, 0, bytes(len(data)))
+    assert (answer.status_code, answer.json()["code"]) == (409, "update_conflict")
+
+
+def test_a_part_of_another_size_or_number_is_refused(wide):
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    assert _part(bank, state, 0, data[: PART // 2]).json()["code"] == "truncated"
+    assert _part(bank, state, state["parts"], data).json()["code"] == "malformed"
+
+
+def test_another_bank_cannot_touch_the_session(wide):
+    bank, other = wide.banks[:2]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    assert _part(other, state, 0, data).status_code == 404
