@@ -1,0 +1,160 @@
+"""The loop: ask for work, do it, ask again. Decides how long to wait and which troubles end the agent.
+
+Whatever goes wrong with one order, the next one is asked for; only what no waiting can mend (a revoked key, a portal that
+speaks another protocol) ends the loop. Death at any instant is harmless: everything that matters is on disk before it counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from clientagent.approval import ApprovalDesk, can_train, require_approved, utc_now
+from clientagent.books import Books
+from clientagent.counting import answer_statistics
+from clientagent.faults import Dropped, Faults
+from clientagent.home import Activity, Home
+from clientagent.portal import WAIT_S, Portal
+from clientagent.progress import Reporter
+from clientagent.wire.canonical import digest_of
+from clientagent.wire.errors import (
+    AgentRevoked,
+    KeyUnknown,
+    LedgerBroken,
+    Malformed,
+    PortalUnreachable,
+    ProtocolUnsupported,
+    Refusal,
+)
+from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
+from clientagent.work import Worker
+
+FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
+"""Waiting does not mend these."""
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 15.0
+ACTIVITY_EVERY_S = 5.0
+
+log = logging.getLogger("fedagent")
+
+
+class Agent:
+    """One bank's agent, for as long as the process lives."""
+
+    def __init__(self, home: Home, portal: Portal, faults: Faults) -> None:
+        self._home, self._portal = home, portal
+        self._reporter = Reporter(portal.progress)
+        self._books = Books(home)
+        self._desk = ApprovalDesk(home, portal)
+        self._worker = Worker(home, portal, self._books, faults, self._reporter)
+        self._again: dict[str, int] = {}
+        self._noted = -ACTIVITY_EVERY_S
+        self._warming: threading.Thread | None = None
+
+    def run(self, *, once: bool = False, until_idle_s: float | None = None) -> None:
+        """Work until ended: by a signal, after one piece of work (``once``), or after a time without any."""
+        idle_since, pause = time.monotonic(), FIRST_PAUSE_S
+        while True:
+            try:
+                answer = self._ask(once, until_idle_s, idle_since)
+                pause = FIRST_PAUSE_S
+            except FINAL:
+                raise
+            except Refusal as error:
+                self._note(problem=error.sentence)
+                log.warning("%s. %s", error.sentence, error.action)
+                if once:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                continue
+            if answer is not None:
+                self._follow(answer)
+                idle_since = time.monotonic()
+            if once or (until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s):
+                return
+
+    def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> WorkAnswer | None:
+        self._desk.reconsider()
+        wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
+        answer = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        self._note()
+        return answer
+
+    def _follow(self, answer: WorkAnswer) -> None:
+        """Do a piece of work and whatever the portal hands over with its receipt."""
+        following: WorkAnswer | None = answer
+        while following is not None:
+            following = self._handle(following)
+
+    def _handle(self, answer: WorkAnswer) -> WorkAnswer | None:
+        """Do one piece of work. A refusal is logged, and makes the agent slower to look at the same order again."""
+        order = answer.order
+        try:
+            following = self._dispatch(answer)
+            self._again.pop(digest_of(order.document), None)
+            return following
+        except FINAL:
+            raise
+        except Dropped:
+            log.info("this rehearsal's bank leaves the round")
+        except LedgerBroken as error:
+            self._stop_run(order.document, error)
+        except PortalUnreachable as error:
+            log.warning("%s; the work waits on disk", error.sentence)
+        except Refusal as error:
+            log.error("%s. %s", error.sentence, error.action)
+            self._note(problem=error.sentence)
+        except OSError as error:
+            log.error("%s: %s", type(error).__name__, error)
+            self._note(problem=str(error))
+        self._wait_after(digest_of(order.document))
+        return None
+
+    def _dispatch(self, answer: WorkAnswer) -> WorkAnswer | None:
+        signed, kind = answer.order, answer.order.document.get("type")
+        if kind == "plan_notice":
+            self._desk.answer(self._portal.open(signed, PlanNotice))
+            return None
+        if kind == "statistics_order":
+            order = self._portal.open(signed, StatisticsOrder)
+            self._portal.attend(order.run)
+            self._warm(order)
+            return answer_statistics(self._home, self._portal, self._books, order).next
+        if kind == "work_order":
+            work = self._portal.open(signed, WorkOrder)
+            self._portal.attend(work.run)
+            return self._worker.do(signed, work).next
+        raise Malformed(expected="a plan notice, a statistics order or a work order", got=str(kind)[:60])
+
+    def _warm(self, order: StatisticsOrder) -> None:
+        """Import torch while the others count: it takes seconds, and round 1 should not wait for it."""
+        if require_approved(self._home, order.plan_hash).training.epochs and can_train() and self._warming is None:
+            self._warming = threading.Thread(target=_import_models, name="warm", daemon=True)
+            self._warming.start()
+
+    def _stop_run(self, document: dict[str, object], error: LedgerBroken) -> None:
+        """The portal's history does not extend what we saw: nothing more for this run until a person has looked."""
+        run = document.get("run")
+        log.critical("%s. The agent stops run %s. %s", error.sentence, run, error.action)
+        self._note(problem=error.sentence)
+        if isinstance(run, str):
+            folder = self._home.run(run)
+            if folder.stopped is None:
+                folder.stop(error.problem())
+
+    def _wait_after(self, order_digest: str) -> None:
+        times = self._again[order_digest] = self._again.get(order_digest, 0) + 1
+        time.sleep(min(FIRST_PAUSE_S * 2 ** (times - 1), LONGEST_PAUSE_S))
+
+    def _note(self, problem: str = "") -> None:
+        """What ``fedagent status`` shows; written now and then, not for each round."""
+        now = time.monotonic()
+        if problem or now - self._noted >= ACTIVITY_EVERY_S:
+            self._noted = now
+            self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))
+
+
+def _import_models() -> None:
+    from clientagent import models  # noqa: F401 - the import is the work

@@ -1,0 +1,37 @@
+"""``fedagent doctor``: which hop fails."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from clientagent.cli.output import print_json
+
+MARKS = {
+    "ok": ("✓", typer.colors.GREEN),
+    "warning": ("!", typer.colors.YELLOW),
+    "failed": ("✗", typer.colors.RED),
+    "skipped": ("-", None),
+}
+
+
+def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Name the hop that fails, and what to do."""
+    from clientagent.doctor import Hop, examine
+    from clientagent.home import Home
+
+    hops: list[Hop] = []
+    for hop in examine(Home(home)):
+        hops.append(hop)
+        if not as_json:
+            mark, colour = MARKS[hop.outcome]
+            typer.secho(f"{mark} {hop.name:<16}{hop.detail}", fg=colour)
+            if hop.action:
+                typer.echo(f"  {'':<16}{hop.action}")
+    failed = next((hop.name for hop in hops if hop.outcome == "failed"), None)
+    if as_json:
+        print_json({"failed": failed, "hops": [asdict(hop) for hop in hops]})
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,12 @@
+"""The options that commands share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[Path, typer.Option("--home", metavar="DIR", envvar="FEDAGENT_HOME", help="The agent's directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DEFAULT_HOME = Path("~/.fedagent")

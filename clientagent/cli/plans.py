@@ -1,0 +1,130 @@
+"""``fedagent plans``: what is asked of this bank, and the bank's word on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from clientagent.cli.output import care, facts, good, print_json, table
+
+if TYPE_CHECKING:
+    from clientagent.approval import ApprovalDesk
+    from clientagent.home import Home
+    from clientagent.wire.plan import Plan
+
+app = typer.Typer(invoke_without_command=True, help="List, show, approve or refuse plans.", rich_markup_mode=None)
+HashArgument = Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, or its first 6 digits or more.")]
+
+
+@app.callback()
+def plans(context: typer.Context, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        list_plans(home, as_json)
+
+
+@app.command("list")
+def list_plans(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """The plans that the portal has shown this bank."""
+    from clientagent.home import Home
+
+    rows = list(_rows(Home(home)))
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        typer.echo("No plan yet. A plan comes with the first request of the portal, while 'fedagent run' is running.")
+    else:
+        names = ["hash", "project", "family", "strategy", "rounds", "decision", "by", "reason"]
+        table(names, [[row[name][:12] if name == "hash" else row[name] for name in names] for row in rows])
+
+
+@app.command("show")
+def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """What a plan would do, in words and in full."""
+    from clientagent.home import Home
+
+    here = Home(home)
+    plan = known_or_fetched(here, plan_hash)
+    stored = here.decision(plan.hash)
+    whole = {"plan": plan.model_dump(mode="json")}
+    if as_json:
+        print_json({"plan_hash": plan.hash, "decision": stored.said.model_dump() if stored else None, **whole})
+        return
+    facts([
+        ("Hash", plan.hash), ("Project", plan.project), ("Purpose", plan.purpose),
+        ("Banks", ", ".join(plan.participants)), ("Features", len(plan.features)),
+        ("Label", f"{plan.label.name} = {plan.label.positive}"),
+        ("Model", plan.model.family), ("Rounds", plan.schedule.rounds), ("Strategy", plan.strategy.name),
+        ("Fewest banks behind a total", plan.privacy.min_banks), ("Fewest customers in a cell", plan.privacy.min_cell),
+        ("Decision", f"{stored.said.decision} by {stored.said.by}. {stored.said.reason}" if stored else "none yet"),
+    ])  # fmt: skip
+    print_json(whole)
+
+
+@app.command("approve")
+def approve(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Let this agent run a plan. The word holds for this very hash: a changed plan has another one."""
+    _say(home, plan_hash, "approved", "", as_json)
+
+
+@app.command("refuse")
+def refuse(
+    plan_hash: HashArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; the portal and the auditor will read it.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Do not run a plan, and say why."""
+    _say(home, plan_hash, "refused", reason, as_json)
+
+
+def _say(home: object, wish: str, decision: str, reason: str, as_json: bool) -> None:
+    from clientagent.home import Home
+    from clientagent.policy import load_policy
+
+    here = Home(str(home))
+    plan = known_or_fetched(here, wish)
+    with _desk(here) as desk:
+        said = desk.say_by_hand(plan.hash, decision, reason)
+    if as_json:
+        print_json(said.model_dump())
+        return
+    good(f"Plan {plan.hash[:12]}: {said.decision}. The portal has it in writing.")
+    if said.decision == "approved" and plan.project not in load_policy(here.policy_path).data:
+        care(f"policy.toml names no table for project {plan.project}; without one the data do not fit.")
+
+
+def known_or_fetched(home: Home, wish: str) -> Plan:
+    """A plan by its hash or the beginning of it; a whole hash that is not known yet is fetched."""
+    if len(wish) == 64 and home.plan(wish.lower()) is None:
+        with _desk(home) as desk:
+            return desk.fetch(wish.lower())
+    return home.require_plan(home.resolve_hash(wish))
+
+
+@contextmanager
+def _desk(home: Home) -> Iterator[ApprovalDesk]:
+    from clientagent.approval import ApprovalDesk
+    from clientagent.portal import Portal
+    from clientagent.transport import Transport
+
+    identity = home.require_identity()
+    transport = Transport(identity.portal, home.key)
+    try:
+        yield ApprovalDesk(home, Portal(transport, home))
+    finally:
+        transport.close()
+
+
+def _rows(home: Home) -> Iterator[dict[str, str]]:
+    for plan_hash in home.plan_hashes():
+        plan, stored = home.plan(plan_hash), home.decision(plan_hash)
+        if plan is not None:
+            yield {
+                "hash": plan_hash, "project": plan.project, "family": plan.model.family, "strategy": plan.strategy.name,
+                "rounds": str(plan.schedule.rounds), "decision": stored.said.decision if stored else "none",
+                "by": stored.said.by if stored else "", "reason": stored.said.reason if stored else "",
+            }  # fmt: skip

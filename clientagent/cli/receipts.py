@@ -1,0 +1,38 @@
+"""``fedagent receipts``: what left this bank, verified without the portal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from clientagent.cli.output import bad, good, print_json, table
+
+
+def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """List what left this bank, and verify it.
+
+    Each receipt: the portal's signature, our own statement, and the bytes where they are still here.
+    """
+    from clientagent.home import Home
+    from clientagent.receipts import audit
+
+    rows: list[dict[str, Any]] = [audited.as_json() for audited in audit(Home(home))]
+    broken = [row for row in rows if row["problem"]]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        typer.echo("No receipt yet: nothing has left this bank.")
+    else:
+        table(["at (UTC)", "subject", "run", "round", "bytes", "outcome", "entry", "verified"], [
+            (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "", row["outcome"],
+             f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
+        ])  # fmt: skip
+        if not broken:
+            good(f"{len(rows)} receipts verify.")
+    for row in broken:
+        if not as_json:
+            bad(f"Receipt {row['id']}: {row['problem']}")
+    if broken:
+        raise typer.Exit(1)

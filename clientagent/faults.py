@@ -1,0 +1,78 @@
+"""Faults that a rehearsal asks for, read from ``FEDAGENT_FAULTS``. Only rehearsals set it; without it, nothing happens here.
+
+The variable holds a JSON list of ``{"round": n | "all", "phase": "pulled" | "training" | "uploading", "action": ...}``:
+``drop`` leaves for the rest of the round without a word, ``kill`` ends this process with SIGKILL (once for each round, so
+that the restart goes on), ``slow`` makes the phase take ten times as long, ``flip`` sends the update times minus ten.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from clientagent.files import write_atomic
+from clientagent.wire.errors import Malformed
+from clientagent.wire.messages import Message
+
+VARIABLE = "FEDAGENT_FAULTS"
+SLOWNESS = 10
+FLIP = -10.0
+Phase = Literal["pulled", "training", "uploading"]
+
+
+class Fault(Message):
+    round: int | Literal["all"]
+    phase: Phase
+    action: Literal["drop", "kill", "slow", "flip"]
+
+    def hits(self, round_number: int) -> bool:
+        return self.round in ("all", round_number)
+
+
+class Dropped(Exception):
+    """A rehearsal's bank leaves for the rest of the round."""
+
+
+class Faults:
+    def __init__(self, faults: list[Fault], marks: Path) -> None:
+        self._faults, self._marks = faults, marks
+
+    @classmethod
+    def from_environment(cls, marks: Path) -> Faults:
+        """Raises ``Malformed`` when the variable holds something else."""
+        text = os.environ.get(VARIABLE, "")
+        try:
+            return cls(TypeAdapter(list[Fault]).validate_json(text) if text else [], marks)
+        except ValidationError as error:
+            raise Malformed(expected=f"{VARIABLE} as its documentation says", got=str(error)[:200]) from error
+
+    @contextmanager
+    def phase(self, round_number: int, phase: Phase) -> Iterator[None]:
+        """Around one phase of a round's work. Raises ``Dropped``."""
+        actions = {fault.action for fault in self._faults if fault.phase == phase and fault.hits(round_number)}
+        if "kill" in actions:
+            self._die_once(round_number, phase)
+        if "drop" in actions:
+            raise Dropped
+        started = time.monotonic()
+        yield
+        if "slow" in actions:
+            time.sleep((SLOWNESS - 1) * (time.monotonic() - started))
+
+    def factor(self, round_number: int) -> float:
+        """What the update is multiplied by."""
+        flipped = any(fault.action == "flip" and fault.hits(round_number) for fault in self._faults)
+        return FLIP if flipped else 1.0
+
+    def _die_once(self, round_number: int, phase: Phase) -> None:
+        mark = self._marks / f"{round_number}-{phase}"
+        if not mark.exists():
+            write_atomic(mark, b"")
+            os.kill(os.getpid(), signal.SIGKILL)

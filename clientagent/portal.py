@@ -1,0 +1,210 @@
+"""What an agent can ask of its portal, in types: each answer is parsed and each signed paper verified once, here.
+
+Whatever a caller gets from this module was said by the portal whose root key the bank pinned.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from clientagent.home import Home, StoredReceipt
+from clientagent.receipts import check_receipt
+from clientagent.transport import Transport, json_of
+from clientagent.wire.canonical import canonical, sha256_hex
+from clientagent.wire.errors import DigestMismatch, NotFound, PlanHashMismatch, Truncated
+from clientagent.wire.messages import (
+    Enrolment,
+    EnrolmentRequest,
+    Head,
+    HeadUpdate,
+    ManifestAnswer,
+    PlanDocument,
+    Progress,
+    Receipt,
+    ReceiptAnswer,
+    UpdateManifest,
+    UploadComplete,
+    UploadRequest,
+    UploadState,
+    WorkAnswer,
+)
+from clientagent.wire.plan import Plan, parse_plan
+from clientagent.wire.signing import Document, PublicKey, Signed, open_signed, parse
+from clientagent.witness import Witness
+
+SINGLE_BYTES = 8 * 2**20
+"""The largest body that travels as one request; more goes in parts."""
+UPDATE_TYPE = "application/vnd.fedportal.update"
+WAIT_S = 25
+MAX_SESSIONS = 3
+B = TypeVar("B", bound=BaseModel)
+D = TypeVar("D", bound=Document)
+Moved = Callable[[int, int], None]
+"""Called with (bytes sent, bytes in all)."""
+
+
+def chain_of(run: str) -> str:
+    return f"run/{run}"
+
+
+def enrol(transport: Transport, request: EnrolmentRequest) -> Signed:
+    """POST enrolments. What comes back is not verified yet: nothing is pinned before it."""
+    return parse(Signed, json_of(transport.exchange("POST", "enrolments", body=canonical(request))))
+
+
+class Portal:
+    """The portal as this bank's agent sees it."""
+
+    def __init__(self, transport: Transport, home: Home) -> None:
+        identity = home.require_identity()
+        self.transport = transport
+        self.root: PublicKey = identity.root
+        self.identity = identity
+        self._home = home
+        self._witness = Witness(home, self.root)
+        self._attending: str | None = None
+        self._lock = threading.Lock()
+
+    def attend(self, run: str) -> None:
+        """Requests that belong to no run speak of this run's chain from now on."""
+        self._attending = chain_of(run)
+
+    # ------------------------------------------------------------------- reading
+    def enrolment(self) -> Enrolment:
+        path = f"enrolments/{self.identity.agent_id}"
+        return self._open(parse(Signed, json_of(self.transport.exchange("GET", path))), Enrolment)
+
+    def work(self, wait_s: int = WAIT_S) -> WorkAnswer | None:
+        """The next piece of work, or None when there was none for ``wait_s`` seconds."""
+        seen = self._seen()
+        response = self.transport.exchange("GET", f"work?wait={wait_s}", seen=seen, read_s=wait_s + 15.0)
+        if response.status_code == 204:
+            return None
+        answer = parse(WorkAnswer, json_of(response))
+        self.check_head(answer.head, seen)
+        return answer
+
+    def plan(self, plan_hash: str) -> tuple[Signed, Plan]:
+        """A plan, signed by the portal and with the hash that was asked for. Raises ``PlanHashMismatch``."""
+        signed = parse(Signed, json_of(self.transport.exchange("GET", f"plans/{plan_hash}")))
+        document = self._open(signed, PlanDocument)
+        plan = parse_plan(document.plan)
+        if not plan_hash == document.plan_hash == plan.hash:
+            raise PlanHashMismatch(expected=plan_hash, got=f"a plan with the hash {plan.hash}")
+        return signed, plan
+
+    def manifest(self, run: str) -> ManifestAnswer:
+        """The run's manifest as the portal sends it. Who pins it verifies it (``seating``)."""
+        response = self.transport.exchange("GET", f"runs/{run}/manifest", seen=self._seen(run))
+        return parse(ManifestAnswer, json_of(response))
+
+    def model(self, run: str, number: int, *, size: int, digest: str) -> bytes:
+        """The file of a model version. Raises ``DigestMismatch`` when it is not the one that was promised."""
+        data = self.transport.download(f"models/{run}/{number}", size=size, seen=self._seen(run))
+        if (got := sha256_hex(data)) != digest:
+            raise DigestMismatch(expected=digest, got=got, action="Do not use this file. Tell the administrator.")
+        return data
+
+    # ------------------------------------------------------------------ speaking
+    def decide(self, plan_hash: str, decision: Signed) -> ReceiptAnswer:
+        return self._state(f"plans/{plan_hash}/decisions", decision, run=None)
+
+    def statistics(self, run: str, report: Signed) -> ReceiptAnswer:
+        return self._state("statistics", report, run=run)
+
+    def evaluation(self, run: str, report: Signed) -> ReceiptAnswer:
+        return self._state("evaluations", report, run=run)
+
+    def acknowledge(self, run: str, acknowledgement: Signed) -> ReceiptAnswer:
+        return self._state(f"runs/{run}/acknowledgements", acknowledgement, run=run)
+
+    def refuse(self, run: str, refusal: Signed) -> ReceiptAnswer:
+        return self._state("refusals", refusal, run=run)
+
+    def progress(self, progress: Progress) -> None:
+        """Where we are. Tried once: it may be lost."""
+        body, seen = canonical(progress), self._seen(progress.run)
+        self.transport.exchange("POST", "progress", body=body, seen=seen, patience_s=0, read_s=5)
+
+    def update(self, manifest: Signed, path: Path, moved: Moved) -> ReceiptAnswer:
+        """Send the finished update: in one request when it is small, else in parts that resume."""
+        run = str(manifest.document["run"])
+        head = canonical(manifest)
+        if 4 + len(head) + path.stat().st_size <= SINGLE_BYTES:
+            body = len(head).to_bytes(4, "big") + head + path.read_bytes()
+            moved(0, len(body))
+            return self._post_statement("updates", body, UPDATE_TYPE, manifest, run)
+        return self._in_parts(manifest, path, moved, run)
+
+    def _in_parts(self, manifest: Signed, path: Path, moved: Moved, run: str) -> ReceiptAnswer:
+        digest = parse(UpdateManifest, manifest.document).update_digest
+        for session in range(MAX_SESSIONS):
+            request = UploadRequest(manifest=manifest, part_bytes=SINGLE_BYTES)
+            state = self._post("uploads", canonical(request), UploadState, run)
+            try:
+                self._send_missing(state, path, moved, run)
+                body = canonical(UploadComplete(update_digest=digest))
+                return self._post_statement(f"uploads/{state.id}/complete", body, "application/json", manifest, run)
+            except (NotFound, Truncated):  # the portal forgot the session, or a part of it: ask what it has
+                if session == MAX_SESSIONS - 1:
+                    raise
+        raise AssertionError("the last session returned or raised")
+
+    def _send_missing(self, state: UploadState, path: Path, moved: Moved, run: str) -> None:
+        total = path.stat().st_size
+        received = set(state.received)
+        with path.open("rb") as file:
+            for part in range(state.parts):
+                if part in received:
+                    continue
+                file.seek(part * state.part_bytes)
+                moved(part * state.part_bytes, total)
+                self.transport.exchange(
+                    "PUT", f"uploads/{state.id}/parts/{part}", body=file.read(state.part_bytes),
+                    content_type="application/octet-stream", seen=self._seen(run),
+                )
+        moved(total, total)
+
+    # ------------------------------------------------------------------- inside
+    def check_head(self, update: HeadUpdate | None, sent: Head | None = None) -> None:
+        """Raises ``LedgerBroken`` when the portal's ledger does not extend what we saw."""
+        if update is not None:
+            with self._lock:
+                self._witness.check(update, sent)
+
+    def open(self, signed: Signed, model: type[D]) -> D:
+        """The document, if the portal's root key signed it."""
+        return self._open(signed, model)
+
+    def _open(self, signed: Signed, model: type[D]) -> D:
+        return open_signed(signed, self.root, model)
+
+    def _seen(self, run: str | None = None) -> Head | None:
+        chain = chain_of(run) if run else self._attending
+        return self._witness.last(chain) if chain else None
+
+    def _post(self, path: str, body: bytes, answer: type[B], run: str | None) -> B:
+        return parse(answer, json_of(self.transport.exchange("POST", path, body=body, seen=self._seen(run))))
+
+    def _state(self, path: str, statement: Signed, *, run: str | None) -> ReceiptAnswer:
+        return self._post_statement(path, canonical(statement), "application/json", statement, run)
+
+    def _post_statement(
+        self, path: str, body: bytes, content_type: str, statement: Signed, run: str | None
+    ) -> ReceiptAnswer:
+        """Send a statement; its receipt is verified and kept before anything else happens."""
+        seen = self._seen(run)
+        response = self.transport.exchange("POST", path, body=body, content_type=content_type, seen=seen)
+        answer = parse(ReceiptAnswer, json_of(response))
+        receipt = self._open(answer.receipt, Receipt)
+        check_receipt(receipt, statement, self.identity.institution)
+        self._home.save_receipt(receipt, StoredReceipt(receipt=answer.receipt, statement=statement))
+        self.check_head(answer.head, seen)
+        if answer.next is not None:
+            self.check_head(answer.next.head, seen)
+        return answer

@@ -1,0 +1,84 @@
+"""What makes a receipt hold: it is the portal's word on a statement of ours, and both signatures verify."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clientagent.files import read_document
+from clientagent.home import Home, StoredReceipt
+from clientagent.wire.canonical import canonical
+from clientagent.wire.errors import DigestMismatch, ManifestMismatch, Refusal, SignatureInvalid
+from clientagent.wire.messages import Receipt, UpdateManifest
+from clientagent.wire.signing import PublicKey, Signed, open_signed, parse
+
+
+def check_receipt(receipt: Receipt, statement: Signed, institution: str) -> None:
+    """That a receipt speaks of this very statement. Raises ``ManifestMismatch``."""
+    facts: list[tuple[str, Any, Any]] = [
+        ("institution", institution, receipt.institution),
+        ("document digest", statement.digest, receipt.document_digest),
+    ]
+    if statement.document.get("type") == "update_manifest":
+        facts.append(("update digest", statement.document["update_digest"], receipt.update_digest))
+        facts.append(("update bytes", statement.document["update_bytes"], receipt.update_bytes))
+    for name, expected, got in facts:
+        if expected != got:
+            raise ManifestMismatch(expected=f"a receipt for the {name} {expected}", got=str(got))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One receipt file, and what is wrong with it; ``problem`` is empty where it holds."""
+
+    id: str
+    receipt: Receipt | None
+    problem: str
+
+    def as_json(self) -> dict[str, Any]:
+        fields = self.receipt.model_dump() if self.receipt else dict.fromkeys(Receipt.model_fields, "")
+        return {**fields, "id": self.id, "problem": self.problem}
+
+
+def audit(home: Home) -> Iterator[Audited]:
+    """Each receipt in the home, oldest first."""
+    audited = [_audit(home, path) for path in home.receipt_paths()]
+    yield from sorted(audited, key=lambda one: one.receipt.at_utc if one.receipt else "")
+
+
+def _audit(home: Home, path: Path) -> Audited:
+    receipt = None
+    try:
+        stored = read_document(path, StoredReceipt)
+        if stored is None:
+            return Audited(path.stem, None, "the file is gone")
+        receipt = parse(Receipt, stored.receipt.document)
+        _check(home, stored)
+    except Refusal as error:
+        return Audited(path.stem, receipt, error.sentence)
+    return Audited(path.stem, receipt, "")
+
+
+def _check(home: Home, stored: StoredReceipt) -> None:
+    identity = home.require_identity()
+    receipt = open_signed(stored.receipt, identity.root, Receipt)
+    verify_statement(stored.statement, home.key.public)
+    check_receipt(receipt, stored.statement, identity.institution)
+    if receipt.subject == "update":
+        work = home.run(receipt.run).work(receipt.round, receipt.attempt)
+        manifest = parse(UpdateManifest, stored.statement.document)
+        if work.update_path.exists() and not work.holds(manifest):
+            raise DigestMismatch(expected=manifest.update_digest, got="other bytes on disk")
+
+
+def verify_statement(statement: Signed, key: PublicKey) -> None:
+    """The signature of a statement of whatever type. Raises ``SignatureInvalid``."""
+    try:
+        value = base64.b64decode(statement.signature.value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise SignatureInvalid(expected="a base64 signature", got=statement.signature.value[:60]) from error
+    key.verify(value, canonical(statement.document))

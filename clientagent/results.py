@@ -1,0 +1,52 @@
+"""The end of a run at the bank: the closing evaluation, and the result fetched, verified, stored and acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from clientagent.approval import utc_now
+from clientagent.files import read_document, write_atomic, write_document
+from clientagent.home import Home
+from clientagent.orders import Terms
+from clientagent.portal import Portal
+from clientagent.wire.errors import BaseMismatch
+from clientagent.wire.messages import Acknowledgement, EvaluationCounts, EvaluationReport, WorkOrder
+from clientagent.wire.signing import Signed, parse, sign_document
+from clientagent.wire.tensors import Array, pack
+
+
+def report_evaluation(home: Home, terms: Terms, order: WorkOrder, count: Callable[[], EvaluationCounts]) -> Signed:
+    """The signed counts of a version. A version is evaluated once: asked again, the same report. Raises ``BaseMismatch``."""
+    signed = terms.folder.evaluation(order.base_number)
+    if signed is None:
+        report = EvaluationReport(
+            run=order.run, manifest_digest=order.manifest_digest, institution=order.institution, counts=count()
+        )
+        signed = sign_document(report, home.key)
+        terms.folder.save_evaluation(order.base_number, signed)
+    counted = parse(EvaluationReport, signed.document).counts
+    if counted.version_digest != order.base_digest:
+        raise BaseMismatch(
+            expected=f"version {order.base_number} as it was, {counted.version_digest}", got=order.base_digest,
+            action="Do not go on: a version never changes. Tell the auditor.",
+        )
+    return signed
+
+
+def collect(home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array) -> Signed:
+    """Store the run's result with all that is needed to score with it. ``weights`` were checked against the order's digest."""
+    folder = home.model_folder(order.run, order.base_number)
+    signed = read_document(folder / "acknowledgement.json", Signed)
+    if signed is not None and parse(Acknowledgement, signed.document).version_digest == order.base_digest:
+        return signed
+    write_atomic(folder / "weights.safetensors", pack(weights, terms.layout))
+    write_document(folder / "preprocessing.json", terms.answer.preprocessing)
+    write_document(folder / "plan.json", terms.plan)
+    write_document(folder / "manifest.json", terms.answer.manifest)
+    acknowledgement = Acknowledgement(
+        run=order.run, manifest_digest=order.manifest_digest, institution=portal.identity.institution,
+        number=order.base_number, version_digest=order.base_digest, at_utc=utc_now(),
+    )
+    signed = sign_document(acknowledgement, home.key)
+    write_document(folder / "acknowledgement.json", signed)
+    return signed

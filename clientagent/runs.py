@@ -1,0 +1,141 @@
+"""What the agent keeps of one run: the pinned manifest, what it declared, and each work down to its finished bytes.
+
+``manifest.json`` (with the preprocessing) is pinned on first sight. ``work/<round>-<attempt>/`` holds ``order.json`` (the
+order and the seed, before training), ``update.safetensors`` and ``manifest.json`` (the finished update, before its first
+byte leaves) and ``receipt.json``. A restart reads these and goes on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from clientagent.files import read_document, write_atomic, write_document
+from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.errors import Problem
+from clientagent.wire.messages import ManifestAnswer, Message, RunManifest, UpdateManifest, WorkOrder
+from clientagent.wire.signing import Signed, parse
+
+KEPT_UPDATES = 3
+"""Rounds whose update bytes stay on disk; manifests and receipts stay for ever."""
+
+
+class PinnedOrder(Message):
+    """An order and the randomness fixed for it."""
+
+    order: Signed
+    seed: int = Field(ge=0)
+
+    @property
+    def work(self) -> WorkOrder:
+        return parse(WorkOrder, self.order.document)
+
+
+class Stop(Message):
+    """Why the agent does nothing more for a run."""
+
+    code: str
+    expected: str
+    got: str
+    action: str
+
+
+class WorkFolder:
+    """One attempt at one round."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.update_path = path / "update.safetensors"
+
+    @property
+    def pinned(self) -> PinnedOrder | None:
+        return read_document(self.path / "order.json", PinnedOrder)
+
+    def pin(self, order: Signed, seed: int) -> PinnedOrder:
+        pinned = PinnedOrder(order=order, seed=seed)
+        write_document(self.path / "order.json", pinned)
+        return pinned
+
+    @property
+    def manifest(self) -> Signed | None:
+        return read_document(self.path / "manifest.json", Signed)
+
+    def finish(self, update: bytes, manifest: Signed) -> None:
+        """The update first, then its manifest: where there is a manifest, the bytes are whole."""
+        write_atomic(self.update_path, update)
+        write_document(self.path / "manifest.json", manifest)
+
+    def holds(self, manifest: UpdateManifest) -> bool:
+        """Whether the bytes that this manifest signs are still here."""
+        return self.update_path.exists() and sha256_hex(self.update_path.read_bytes()) == manifest.update_digest
+
+    @property
+    def receipt(self) -> Signed | None:
+        return read_document(self.path / "receipt.json", Signed)
+
+    def save_receipt(self, receipt: Signed) -> None:
+        write_document(self.path / "receipt.json", receipt)
+
+
+class RunFolder:
+    """One run, as this bank has seen it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+
+    # ------------------------------------------------------------ pinned papers
+    @property
+    def pinned(self) -> ManifestAnswer | None:
+        return read_document(self.path / "manifest.json", ManifestAnswer)
+
+    def pin(self, answer: ManifestAnswer) -> None:
+        write_document(self.path / "manifest.json", answer)
+
+    @property
+    def manifest(self) -> RunManifest | None:
+        pinned = self.pinned
+        return parse(RunManifest, pinned.manifest.document) if pinned else None
+
+    @property
+    def statistics(self) -> Signed | None:
+        """The signed answer to the statistics stage: a report, or that the data do not fit."""
+        return read_document(self.path / "statistics.json", Signed)
+
+    def save_statistics(self, report: Signed) -> None:
+        write_document(self.path / "statistics.json", report)
+
+    def evaluation(self, number: int) -> Signed | None:
+        return read_document(self.path / "evaluations" / f"{number}.json", Signed)
+
+    def save_evaluation(self, number: int, report: Signed) -> None:
+        write_document(self.path / "evaluations" / f"{number}.json", report)
+
+    # ------------------------------------------------------------- the emergency
+    @property
+    def stopped(self) -> Stop | None:
+        return read_document(self.path / "stopped.json", Stop)
+
+    def stop(self, problem: Problem) -> None:
+        write_document(self.path / "stopped.json", Stop(**problem))
+
+    # ---------------------------------------------------------------------- work
+    def work(self, round_number: int, attempt: int) -> WorkFolder:
+        return WorkFolder(self.path / "work" / f"{round_number}-{attempt}")
+
+    def attempts(self, round_number: int) -> list[WorkFolder]:
+        return [WorkFolder(path) for path in (self.path / "work").glob(f"{round_number}-*/")]
+
+    def works(self) -> list[WorkFolder]:
+        return [WorkFolder(path) for path in sorted((self.path / "work").glob("*/"), key=_by_round)]
+
+    def forget_old_updates(self, round_number: int) -> None:
+        """Drop the bytes (not the manifests and receipts) of rounds that are long answered for."""
+        for attempt in self.attempts(round_number - KEPT_UPDATES):
+            if attempt.receipt:
+                attempt.update_path.unlink(missing_ok=True)
+
+
+def _by_round(path: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in path.name.split("-") if part.isdigit())

@@ -1,0 +1,211 @@
+"""One signed exchange with the portal: sign, send, try again where that can help, turn an error's body into its type.
+
+A request is signed anew each time it is sent (a nonce works once), so retrying is safe for whatever the portal makes
+idempotent, and that is everything.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from clientagent import __version__
+from clientagent.wire.canonical import parse_json
+from clientagent.wire.errors import Malformed, PortalUnreachable, Refusal, TooManyRequests
+from clientagent.wire.http import sign_request
+from clientagent.wire.messages import Head
+from clientagent.wire.signing import PrivateKey
+
+PREFIX = "/api/v1/"
+CONNECT_S = 10.0
+READ_S = 60.0
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 5.0
+MAX_REDIRECTS = 3
+MAX_ANSWER_BYTES = 64 * 2**20
+
+log = logging.getLogger("fedagent.portal")
+
+
+class UnknownRefusal(Refusal):
+    """The portal refused with a code that this version does not know."""
+
+
+def _kinds(base: type[Refusal] = Refusal) -> dict[str, type[Refusal]]:
+    found = {base.code: base}
+    for kind in base.__subclasses__():
+        if kind is not UnknownRefusal:
+            found |= _kinds(kind)
+    return found
+
+
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """The typed error of a 4xx answer; a body that is none of ours (a proxy's page) is an unreachable portal."""
+    try:
+        problem = parse_json(body)
+        code, texts = str(problem["code"]), {name: str(problem.get(name, "")) for name in ("expected", "got", "action")}
+    except (Malformed, KeyError):
+        text = body[:120].decode(errors="replace")
+        return PortalUnreachable(expected="an answer of the portal", got=f"HTTP {status}: {text}")
+    kind = _kinds().get(code)
+    if kind is None:
+        return UnknownRefusal(**{**texts, "got": f"{code}: {texts['got']}"})
+    return kind(**texts)
+
+
+class Transport:
+    """The way to one portal with one key."""
+
+    def __init__(self, url: str, key: PrivateKey, *, patience_s: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Malformed(expected="an address like https://portal.example", got=url[:200])
+        self.url = url.rstrip("/")
+        self.key = key
+        self.patience_s = patience_s
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(READ_S, connect=CONNECT_S), headers={"User-Agent": f"fedagent/{__version__}"},
+            limits=httpx2.Limits(keepalive_expiry=60),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def exchange(
+        self, method: str, path: str, *, body: bytes = b"", content_type: str = "application/json", seen: Head | None = None,
+        headers: Mapping[str, str] | None = None, read_s: float = READ_S, patience_s: float | None = None,
+    ) -> httpx2.Response:
+        """The answer (2xx). ``path`` is below ``/api/v1/``.
+
+        Connection errors, 5xx and 429 are tried again for ``patience_s`` seconds. Raises the portal's typed refusal,
+        or ``PortalUnreachable``.
+        """
+        patience = self.patience_s if patience_s is None else patience_s
+        until, delay = time.monotonic() + patience, FIRST_DELAY_S
+        extra = {**(headers or {}), **({"Content-Type": content_type} if body else {})}
+        while True:
+            try:
+                return self._once(method, self.url + PREFIX + path, body, extra, seen, read_s)
+            except (PortalUnreachable, TooManyRequests) as error:
+                pause = max(delay * random.uniform(0.5, 1.0), getattr(error, "retry_after_s", 0.0))
+                if time.monotonic() + pause > until:
+                    raise
+                log.debug("%s %s: %s; again in %.1f s", method, path, error, pause)
+                time.sleep(pause)
+                delay = min(delay * 2, LONGEST_DELAY_S)
+
+    def _once(
+        self, method: str, url: str, body: bytes, extra: Mapping[str, str], seen: Head | None, read_s: float
+    ) -> httpx2.Response:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(method, url, body, extra, seen, read_s)
+            if not response.has_redirect_location:
+                return _judge(response)
+            url = _same_portal(url, response.headers["location"])
+        raise PortalUnreachable(expected="an answer", got=f"more than {MAX_REDIRECTS} redirects, last to {url}")
+
+    def _send(
+        self, method: str, url: str, body: bytes, extra: Mapping[str, str], seen: Head | None, read_s: float
+    ) -> httpx2.Response:
+        text = f"{seen.chain};{seen.seq};{seen.hash}" if seen else ""
+        now = dt.datetime.now(dt.UTC)
+        headers = sign_request(method=method, url=url, body=body, key=self.key, now=now, seen=text)
+        timeout = httpx2.Timeout(read_s, connect=CONNECT_S)
+        try:
+            request = self._client.build_request(
+                method, url, content=body or None, headers={**extra, **headers}, timeout=timeout
+            )
+            return self._client.send(request)
+        except httpx2.TransportError as error:
+            raise PortalUnreachable(expected=f"an answer from {self.url}", got=_reason(error)) from error
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            raise PortalUnreachable(expected="an HTTP answer", got=_reason(error)) from error
+
+    def download(
+        self, path: str, *, size: int, seen: Head | None = None, moved: Callable[[int], None] = lambda _: None
+    ) -> bytes:
+        """The ``size`` bytes of a file. A broken connection goes on where it broke (Range)."""
+        data = bytearray()
+        until, delay = time.monotonic() + self.patience_s, FIRST_DELAY_S
+        while len(data) < size:
+            before = len(data)
+            try:
+                self._stream(path, data, size, seen, moved)
+            except PortalUnreachable:
+                if len(data) > before:
+                    until, delay = time.monotonic() + self.patience_s, FIRST_DELAY_S
+                if time.monotonic() + delay > until:
+                    raise
+                time.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, LONGEST_DELAY_S)
+        return bytes(data)
+
+    def _stream(
+        self, path: str, data: bytearray, size: int, seen: Head | None, moved: Callable[[int], None]
+    ) -> None:
+        """Append to ``data`` what one request brings, up to ``size`` bytes in all."""
+        url = self.url + PREFIX + path
+        text = f"{seen.chain};{seen.seq};{seen.hash}" if seen else ""
+        headers = sign_request(method="GET", url=url, body=b"", key=self.key, now=dt.datetime.now(dt.UTC), seen=text)
+        if data:
+            headers["Range"] = f"bytes={len(data)}-"
+        try:
+            with self._client.stream("GET", url, headers=headers) as response:
+                if response.status_code not in (200, 206):
+                    response.read()
+                    _judge(response)
+                    raise PortalUnreachable(expected="the file", got=f"HTTP {response.status_code}")
+                if response.status_code == 200:
+                    data.clear()
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    moved(len(data))
+                    if len(data) > size:
+                        raise Malformed(expected=f"{size} bytes", got="more")
+        except httpx2.TransportError as error:
+            raise PortalUnreachable(expected=f"an answer from {self.url}", got=_reason(error)) from error
+        if len(data) < size:
+            raise PortalUnreachable(expected=f"{size} bytes", got=f"{len(data)} bytes, then the end")
+
+
+def json_of(response: httpx2.Response) -> dict[str, Any]:
+    if len(response.content) > MAX_ANSWER_BYTES:
+        raise Malformed(expected=f"at most {MAX_ANSWER_BYTES} bytes", got=f"{len(response.content)} bytes")
+    return parse_json(response.content)
+
+
+def _judge(response: httpx2.Response) -> httpx2.Response:
+    if response.is_success:
+        return response
+    if response.status_code >= 500:
+        raise PortalUnreachable(expected="an answer of the portal", got=f"HTTP {response.status_code}")
+    error = refusal_of(response.status_code, response.content)
+    if response.status_code == 429:
+        error = error if isinstance(error, TooManyRequests) else TooManyRequests(got=f"HTTP 429 from {response.url.host}")
+        with suppress(ValueError):
+            error.retry_after_s = min(float(response.headers.get("retry-after", 0)), 60.0)  # type: ignore[attr-defined]
+    raise error
+
+
+def _same_portal(url: str, location: str) -> str:
+    """The redirect's target, if it stays at this portal and does not fall back to plain HTTP."""
+    target = urljoin(url, location)
+    was, new = urlsplit(url), urlsplit(target)
+    if was.hostname != new.hostname or (was.scheme, new.scheme) == ("https", "http"):
+        raise PortalUnreachable(
+            expected=f"an answer from {was.hostname}", got=f"a redirect to {target[:200]}",
+            action="The agent follows no redirect to another host: a proxy or a sign-in page is in between, or the portal moved.",
+        )
+    return target
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

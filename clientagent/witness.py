@@ -1,0 +1,71 @@
+"""The bank's memory of the portal's ledger: each head that it is shown must extend the last one it saw.
+
+Every request carries the last head seen; the answer carries the next head and the content digests in between. A portal
+that rewrote an entry cannot make its new head extend the old one, and both heads bear its signature.
+"""
+
+from __future__ import annotations
+
+from clientagent.home import Home
+from clientagent.wire.errors import LedgerBroken
+from clientagent.wire.ledger import GENESIS, seal
+from clientagent.wire.messages import Head, HeadUpdate
+from clientagent.wire.signing import PublicKey, open_signed
+
+
+class Witness:
+    """Keeps the heads of the chains that this agent was shown."""
+
+    def __init__(self, home: Home, root: PublicKey) -> None:
+        self._home, self._root = home, root
+        self._known: dict[str, Head] = {head.chain: head for head in home.heads()}
+
+    def last(self, chain: str) -> Head | None:
+        return self._known.get(chain)
+
+    def check(self, update: HeadUpdate, sent: Head | None) -> None:
+        """Accept a head that extends the known one; ``sent`` is what the request said it had seen.
+
+        A head whose connection the answer does not show (it was asked about another chain) is left aside: the known
+        one stays, and the next request about this chain must prove the extension. Raises ``LedgerBroken``.
+        """
+        head = open_signed(update.head, self._root, Head)
+        known = self._known.get(head.chain)
+        asked = sent if sent is not None and sent.chain == head.chain else None
+        start = self._start(update, head, asked)
+        if start is not None:
+            _walk(update, head, start, known)
+        elif asked is not None:
+            raise LedgerBroken(
+                expected=f"links from entry {asked.seq} of {head.chain}",
+                got=f"{len(update.links)} links from entry {update.since_seq} to {head.seq}",
+            )
+        elif known is not None:
+            return
+        if known is None or head.seq > known.seq:
+            self._known[head.chain] = head
+            self._home.save_head(update.head)
+
+    def _start(self, update: HeadUpdate, head: Head, asked: Head | None) -> str | None:
+        """The hash at ``since_seq`` if we know it and the links span the way to the head."""
+        if update.since_seq + len(update.links) != head.seq:
+            return None
+        if update.since_seq == 0:
+            return GENESIS
+        known = self._known.get(head.chain)
+        for one in (known, asked):
+            if one is not None and one.seq == update.since_seq:
+                return one.hash
+        return None
+
+
+def _walk(update: HeadUpdate, head: Head, start: str, known: Head | None) -> None:
+    """Seal link by link; the way must pass the known head and end at the new one."""
+    here, seq = start, update.since_seq
+    for link in [None, *update.links]:
+        if link is not None:
+            here, seq = seal(here, link), seq + 1
+        if known is not None and seq == known.seq and here != known.hash:
+            raise LedgerBroken(expected=f"{known.hash[:16]} at entry {seq} of {head.chain}", got=here[:16])
+    if here != head.hash:
+        raise LedgerBroken(expected=f"the head {head.hash[:16]} of {head.chain}", got=f"links that lead to {here[:16]}")

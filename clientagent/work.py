@@ -1,0 +1,203 @@
+"""One WorkOrder, from the portal's signature to the portal's receipt: what this agent does for a round, and that it does it once.
+
+The order of events is the promise: the order and its seed are on disk before training, the finished update before its first
+byte leaves, and what was once finished is sent again, never made again.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from contextlib import suppress
+
+import numpy as np
+
+from clientagent import __version__
+from clientagent.approval import can_train
+from clientagent.books import Books
+from clientagent.counting import public_reason
+from clientagent.evaluation import evaluate
+from clientagent.faults import Dropped, Faults
+from clientagent.home import Home
+from clientagent.orders import Terms, pin_work, terms_of
+from clientagent.portal import Portal
+from clientagent.preprocess import Prepared
+from clientagent.progress import Reporter
+from clientagent.results import collect, report_evaluation
+from clientagent.runs import WorkFolder
+from clientagent.training import LocalTraining, train
+from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.errors import ManifestMismatch, PlanUnsupported, PortalUnreachable, Refusal, UpdateConflict
+from clientagent.wire.messages import (
+    Environment,
+    EvaluationCounts,
+    Progress,
+    ReceiptAnswer,
+    StatisticsReport,
+    UpdateManifest,
+    WorkOrder,
+    WorkRefusal,
+)
+from clientagent.wire.signing import Signed, parse, sign_document
+from clientagent.wire.tensors import Array, pack, unpack
+from clientagent.wire.weights import initial_weights
+
+log = logging.getLogger("fedagent.work")
+
+
+class Worker:
+    """Does the orders of one agent, one at a time."""
+
+    def __init__(self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter) -> None:
+        self._home, self._portal, self._books, self._faults = home, portal, books, faults
+        self._reporter = reporter
+        self._base: tuple[str, Array] | None = None
+
+    def do(self, signed: Signed, order: WorkOrder) -> ReceiptAnswer:
+        """Do an order, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
+        try:
+            statement = self._prepare(signed, order)
+        except (PortalUnreachable, Dropped):
+            raise
+        except Refusal as error:
+            self._refuse(order, error)
+            raise
+        finally:
+            self._reporter.clear()
+        if isinstance(statement, WorkFolder):
+            return self._send(order, statement)
+        return self._state(order, statement)
+
+    def _prepare(self, signed: Signed, order: WorkOrder) -> WorkFolder | Signed:
+        """Everything that happens at the bank. What comes back is finished and on disk."""
+        terms = terms_of(self._home, self._portal, order)
+        if order.kind == "collect":
+            return collect(self._home, self._portal, terms, order, self._weights(terms, order))
+        if order.kind == "evaluate":
+            return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._weights(terms, order)))
+        work, seed = pin_work(terms, signed, order)
+        manifest = work.manifest
+        if manifest is None or not work.holds(parse(UpdateManifest, manifest.document)):
+            self._finish(terms, order, work, seed)
+        return work
+
+    # ------------------------------------------------------------------ training
+    def _finish(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> None:
+        """Pull, train, pack, sign, store."""
+        self._tell(order, "pulled")
+        with self._faults.phase(order.round, "pulled"):
+            base = self._weights(terms, order)
+        prepared = self._inputs(terms, order)
+        counts = self._count(terms, order, base) if order.evaluate else None
+        self._tell(order, "training", epochs=terms.plan.training.epochs)
+        with self._faults.phase(order.round, "training"):
+            trained = self._train(terms, order, base, prepared, seed)
+        update = trained.update * np.float32(self._faults.factor(order.round))
+        data = pack(update, terms.layout)
+        earlier = work.manifest
+        manifest = self._manifest(terms, order, data, update, trained, counts)
+        if earlier is None:
+            work.finish(data, sign_document(manifest, self._home.key))
+        elif parse(UpdateManifest, earlier.document).update_digest == manifest.update_digest:
+            work.finish(data, earlier)
+        else:
+            raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
+        loss = "" if trained.train_loss is None else f", loss {trained.train_loss:.4f}"
+        log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, trained.steps, trained.seconds, loss, manifest.norm)
+
+    def _train(self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int) -> LocalTraining:
+        if terms.plan.training.epochs and not can_train():
+            raise PlanUnsupported(expected="torch, which training needs: pip install 'fedagent[train]'", got="no torch")
+
+        def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
+            self._tell(order, "training", epoch=epoch, epochs=epochs, batch=batch, batches=batches)
+
+        return train(terms.plan, base, prepared.training, round_number=order.round, seed=seed, progress=tell)
+
+    def _manifest(
+        self, terms: Terms, order: WorkOrder, data: bytes, update: Array, trained: LocalTraining,
+        counts: EvaluationCounts | None,
+    ) -> UpdateManifest:
+        wide = update.astype(np.float64)
+        return UpdateManifest(
+            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
+            base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
+            agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
+            rows=terms.own.rows, norm=float(np.sqrt(np.sum(wide * wide))), steps=trained.steps,
+            train_loss=trained.train_loss, training_s=round(trained.seconds, 3), counts=counts,
+            environment=_environment(trained),
+        )
+
+    def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
+        """Send the finished bytes, and only those, however often it takes."""
+        manifest = work.manifest
+        if manifest is None:
+            raise RuntimeError(f"no finished update in {work.path}")
+
+        def moved(sent: int, total: int) -> None:
+            self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
+
+        with self._faults.phase(order.round, "uploading"):
+            answer = self._portal.update(manifest, work.update_path, moved)
+        self._reporter.clear()
+        work.save_receipt(answer.receipt)
+        self._home.run(order.run).forget_old_updates(order.round)
+        log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
+        return answer
+
+    # ------------------------------------------------------------------- closing
+    def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:
+        if order.kind == "collect":
+            answer = self._portal.acknowledge(order.run, statement)
+            log.info("the run's result, version %d, is stored and acknowledged", order.base_number)
+            return answer
+        answer = self._portal.evaluation(order.run, statement)
+        log.info("version %d evaluated", order.base_number)
+        return answer
+
+    def _refuse(self, order: WorkOrder, error: Refusal) -> None:
+        """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
+        refusal = WorkRefusal(
+            run=order.run, institution=self._portal.identity.institution, round=order.round, attempt=order.attempt,
+            code=error.code, reason=public_reason(error),
+        )
+        with suppress(Refusal):
+            self._portal.refuse(order.run, sign_document(refusal, self._home.key))
+
+    # -------------------------------------------------------------------- inputs
+    def _weights(self, terms: Terms, order: WorkOrder) -> Array:
+        """The base as a flat vector: version 0 is computed here, any other fetched and held against its digest."""
+        if self._base is None or self._base[0] != order.base_digest:
+            if order.base_number == 0:
+                flat = initial_weights(terms.plan, terms.manifest.inputs)
+            else:
+                data = self._portal.model(order.run, order.base_number, size=order.base_bytes, digest=order.base_digest)
+                flat = unpack(data, terms.layout)
+            self._base = order.base_digest, flat
+        return self._base[1]
+
+    def _inputs(self, terms: Terms, order: WorkOrder) -> Prepared:
+        reported = terms.folder.statistics
+        if reported is None:
+            raise ManifestMismatch(expected="statistics that we reported", got="none on this machine")
+        return self._books.prepared(
+            terms.plan, run=order.run, spec=terms.answer.preprocessing, salt=self._portal.identity.agent_id,
+            data_digest=parse(StatisticsReport, reported.document).data_digest,
+        )
+
+    def _count(self, terms: Terms, order: WorkOrder, flat: Array) -> EvaluationCounts:
+        prepared = self._inputs(terms, order)
+        return evaluate(terms.plan, flat, prepared, number=order.base_number, version_digest=order.base_digest)
+
+    def _tell(self, order: WorkOrder, phase: str, **where: int) -> None:
+        fields = {"run": order.run, "round": order.round, "attempt": order.attempt, "phase": phase, **where}
+        self._reporter.tell(parse(Progress, fields))
+
+
+def _environment(trained: LocalTraining) -> Environment:
+    torch = sys.modules.get("torch") if trained.steps else None
+    return Environment(
+        agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
+        torch=str(torch.__version__) if torch else "",
+    )
