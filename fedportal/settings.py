@@ -188,6 +188,7 @@ else:
     CELERY_BROKER_URL = "memory://"
     CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.05}
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+    CELERY_DB_REUSE_MAX = 1000
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -196,10 +197,16 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # no shelve file: the schedule is code
 CELERY_BEAT_SCHEDULE = {"sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0}}
 CELERY_TIMEZONE = "UTC"
+# a beat that comes late is not made up for: each sweep looks at everything
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0, "options": {"expires": 5.0}}}
 CELERY_TASK_SERIALIZER, CELERY_ACCEPT_CONTENT = "json", ["json"]
 
 FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
 """How long a proposed run waits for the banks' word before it fails and says who did not answer."""
+
+# ------------------------------------------------------------------ rounds
+FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
+"""How long a proposed run waits for the banks' approvals."""
 
 # ------------------------------------------------------------------ people
 AUTH_USER_MODEL = "institutions.User"

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from fedportal import health
+from institutions.views.institutions import wheel
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
     path("api/v1/", include("institutions.api")),
     path("api/v1/", include("rounds.api.urls")),
+    path("agent/<str:name>", wheel, name="agent-wheel"),
     path("", include("institutions.urls")),
     path("", include("rounds.urls")),
 ]

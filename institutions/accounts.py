@@ -22,6 +22,6 @@ urlpatterns = [
     path("mfa/", include("allauth.mfa.urls")),
     # allauth names these in its flows; nobody comes here on a link of ours
     path("signup/", views.signup, name="account_signup"),
-    path("email/", RedirectView.as_view(pattern_name="account"), name="account_email"),
+    path("email/", RedirectView.as_view(url="/"), name="account_email"),
     path("password/set/", RedirectView.as_view(pattern_name="account_reset_password"), name="account_set_password"),
 ]

@@ -82,13 +82,14 @@ def accept_invitation(*, token: str, name: str, password: str) -> User:
 
 
 @transaction.atomic(durable=True)
-def withdraw_invitation(*, invitation: Invitation, by: User) -> None:
+def withdraw_invitation(*, invitation: Invitation, by: User) -> Invitation:
     """Its link stops working. Raises ``IllegalMove`` if it was used or has expired."""
     now = timezone.now()
     if not Invitation.objects.filter(pk=invitation.pk, used_at=None, expires_at__gt=now).update(expires_at=now):
         raise IllegalMove(expected="an open invitation", got="one that was used or has expired")
     slug = invitation.institution and invitation.institution.slug
     record("invitation_withdrawn", by=by, invitation=invitation.pk, institution=slug)
+    return invitation
 
 
 @transaction.atomic(durable=True)
@@ -111,8 +112,9 @@ def remove_member(*, member: Membership, by: User, reason: str) -> None:
     _keep_an_administrator(member, stays=False)
     slug, user = member.institution and member.institution.slug, member.user
     member.delete()
-    user.set_unusable_password()  # ends every session of theirs, too
-    user.save(update_fields=["password"])
+    user.set_unusable_password()
+    user.is_active = False  # ends every session of theirs, too
+    user.save(update_fields=["password", "is_active"])
     record("member_removed", by=by, member=user.pk, role=member.role, institution=slug, reason=reason)
 
 
@@ -140,7 +142,7 @@ def _person(*, email: str, name: str, password: str | None) -> User:
     if user is None:
         user = User.objects.make(email=email, password=password, name=name)
     else:
-        user.name = name or user.name
+        user.name, user.is_active = name or user.name, True
         user.set_password(password)
         user.save()
     EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": True})

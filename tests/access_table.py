@@ -1,0 +1,165 @@
+"""Who may open which address. Every named URL of the site stands here, or a test fails.
+
+A row says who may GET it, who may POST it, and how its address is made. Its arguments are always north's, so ``OWN`` is
+north's operator and ``OTHER`` is south's. Whoever may not is sent to sign in (a stranger) or gets 403 or 404; a bank
+that is not the address's own gets 404 wherever the own bank is let in. To add a page: one line in the table of its room.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from institutions import services
+from institutions.models import Membership, Role, User
+from tests.cast import Bank, make_pending_agent
+
+
+class Reader(StrEnum):
+    STRANGER = "stranger"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+    OWN = "own"
+    OTHER = "other"
+
+
+STRANGER, ADMIN, AUDITOR, OWN, OTHER = Reader
+NOBODY: frozenset[Reader] = frozenset()
+ADMINS = frozenset({ADMIN})
+OVERSEERS = frozenset({ADMIN, AUDITOR})
+OPERATORS = frozenset({OWN, OTHER})
+PARTY = OVERSEERS | {OWN}
+MEMBERS = PARTY | {OTHER}
+EVERYONE = MEMBERS | {STRANGER}
+
+
+@dataclass
+class Cast:
+    """Who is there when an address is made. Rooms may add rows of their own in ``args``."""
+
+    north: Bank
+    south: Bank
+    admin: User
+    auditor: User
+
+    def user(self, reader: Reader) -> User | None:
+        people = {ADMIN: self.admin, AUDITOR: self.auditor, OWN: self.north.operator, OTHER: self.south.operator}
+        return people.get(reader)
+
+
+@dataclass(frozen=True)
+class Access:
+    """``get`` and ``post``: who may. ``args``: the address's arguments, made from the cast."""
+
+    get: frozenset[Reader]
+    post: frozenset[Reader] = NOBODY
+    args: Callable[[Cast], dict[str, Any]] = lambda cast: {}
+
+
+def _slug(cast: Cast) -> dict[str, Any]:
+    return {"slug": cast.north.slug}
+
+
+def _agent(cast: Cast) -> dict[str, Any]:
+    return {"agent_id": cast.north.agent.pk}
+
+
+def _waiting_agent(cast: Cast) -> dict[str, Any]:
+    return {"agent_id": make_pending_agent(cast.north.institution, by=cast.admin)[0].pk}
+
+
+def _key(cast: Cast) -> dict[str, Any]:
+    return {"fingerprint": cast.north.key.fingerprint}
+
+
+def _member(cast: Cast) -> dict[str, Any]:
+    return {"pk": Membership.objects.get(user=cast.north.operator).pk}
+
+
+def _invitation(cast: Cast) -> dict[str, Any]:
+    issued = services.invite_person(
+        email="new@north.example", role=Role.OPERATOR, by=cast.admin, institution=cast.north.institution
+    )
+    return {"pk": issued.row.pk}
+
+
+def _token(cast: Cast) -> dict[str, Any]:
+    issued = services.invite_person(email="new@consortium.example", role=Role.AUDITOR, by=cast.admin)
+    return {"token": issued.token}
+
+
+SITE = {
+    "healthz": Access(EVERYONE, EVERYONE),
+    "readyz": Access(EVERYONE, EVERYONE),
+    "set_language": Access(EVERYONE, EVERYONE),
+    "api-schema": Access(MEMBERS),
+    "api-docs": Access(MEMBERS),
+    "agent-wheel": Access(NOBODY, args=lambda cast: {"name": "fedagent-0-none.whl"}),
+}
+ACCOUNTS = {
+    "account_login": Access(EVERYONE, EVERYONE),
+    "account_logout": Access(EVERYONE, EVERYONE),
+    "account_inactive": Access(EVERYONE),
+    "account_signup": Access(EVERYONE, EVERYONE),
+    "account_reset_password": Access(EVERYONE, EVERYONE),
+    "account_reset_password_done": Access(EVERYONE),
+    "account_reset_password_from_key": Access(EVERYONE, EVERYONE, lambda cast: {"uidb36": "1", "key": "none"}),
+    "account_reset_password_from_key_done": Access(EVERYONE),
+    "account_email": Access(EVERYONE, EVERYONE),
+    "account_set_password": Access(EVERYONE, EVERYONE),
+    "account_reauthenticate": Access(MEMBERS, MEMBERS),
+    "account_change_password": Access(MEMBERS, MEMBERS),
+    "mfa_index": Access(MEMBERS),
+    "mfa_authenticate": Access(MEMBERS, MEMBERS),  # sends a member home; a stranger without a sign-in under way, to sign in
+    "mfa_reauthenticate": Access(MEMBERS, MEMBERS),
+    "mfa_activate_totp": Access(MEMBERS, MEMBERS),
+    "mfa_deactivate_totp": Access(NOBODY, MEMBERS),  # there is none yet
+    "mfa_view_recovery_codes": Access(NOBODY),
+    "mfa_generate_recovery_codes": Access(MEMBERS, MEMBERS),
+    "mfa_download_recovery_codes": Access(NOBODY),
+}
+INSTITUTIONS = {
+    "institutions:list": Access(MEMBERS),
+    "institutions:mine": Access(OPERATORS),
+    "institutions:invite": Access(ADMINS, ADMINS),
+    "institutions:detail": Access(PARTY, args=_slug),
+    "institutions:suspend": Access(ADMINS, ADMINS, _slug),
+    "institutions:reinstate": Access(ADMINS, ADMINS, _slug),
+    "institutions:code": Access(frozenset({ADMIN, OWN}), frozenset({ADMIN, OWN}), _slug),
+    "institutions:agent": Access(PARTY, ADMINS, _waiting_agent),
+    "institutions:refuse": Access(ADMINS, ADMINS, _waiting_agent),
+    "institutions:revoke": Access(frozenset({ADMIN, OWN}), frozenset({ADMIN, OWN}), _key),
+    "institutions:people": Access(OVERSEERS),
+    "institutions:invite-person": Access(ADMINS, ADMINS),
+    "institutions:withdraw": Access(ADMINS, ADMINS, _invitation),
+    "institutions:role": Access(ADMINS, ADMINS, _member),
+    "institutions:remove": Access(ADMINS, ADMINS, _member),
+    "institutions:accept": Access(EVERYONE, EVERYONE, _token),
+    # agents' doors: no browser gets in, whoever has signed in to it
+    "api-enrolments": Access(NOBODY),
+    "api-enrolment": Access(NOBODY, args=_agent),
+}
+_ID = str(uuid.UUID(int=0))
+ROUNDS: dict[str, Access] = {
+    # agents' doors
+    "api-work": Access(NOBODY),
+    "api-plan": Access(NOBODY, args=lambda cast: {"plan_hash": "0" * 64}),
+    "api-decisions": Access(NOBODY, args=lambda cast: {"plan_hash": "0" * 64}),
+    "api-statistics": Access(NOBODY),
+    "api-manifest": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
+    "api-history": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
+    "api-acknowledgements": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
+    "api-model": Access(NOBODY, args=lambda cast: {"run_id": _ID, "number": 0}),
+    "api-progress": Access(NOBODY),
+    "api-updates": Access(NOBODY),
+    "api-uploads": Access(NOBODY),
+    "api-part": Access(NOBODY, args=lambda cast: {"upload_id": _ID, "number": 0}),
+    "api-complete": Access(NOBODY, args=lambda cast: {"upload_id": _ID}),
+    "api-evaluations": Access(NOBODY),
+    "api-receipt": Access(NOBODY, args=lambda cast: {"receipt_id": _ID}),
+    "api-refusals": Access(NOBODY),
+}
+TABLE: dict[str, Access] = {**SITE, **ACCOUNTS, **INSTITUTIONS, **ROUNDS}
