@@ -6,6 +6,7 @@ States are always colour and icon and word. No piece writes an inline style or s
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 from django import template
@@ -20,6 +21,7 @@ from django.utils.translation import ngettext
 from clientagent.wire.signing import short
 from fedportal.navigation import account_entries, initials, navigation_entries
 from institutions.words import LOOKS as INSTITUTION_LOOKS
+from rounds import palette
 from rounds.words import LOOKS, Look
 
 register = template.Library()
@@ -53,6 +55,12 @@ def state_icon(value: object, kind: str = "") -> SafeString:
     look = look_of(str(value), kind)
     drawing = icon(look.icon, label=str(look.word))
     return format_html('<span class="state-icon text-{}" title="{}">{}</span>', look.tone, look.word, drawing)
+
+
+@register.simple_tag
+def state_text(value: object, kind: str = "") -> str:
+    """Only a state's word, inside a sentence that has the colour elsewhere."""
+    return str(look_of(str(value), kind).word)
 
 
 def look_of(value: str, kind: str = "") -> Look:
@@ -105,6 +113,13 @@ def number(value: float | int | None, digits: int = 0) -> SafeString | str:
 
 
 @register.simple_tag
+def signed(value: float, digits: int = 4) -> str:
+    """A change, always with its sign."""
+    sign = "+" if round(value, digits) >= 0 else "\N{MINUS SIGN}"
+    return sign + number_format(abs(round(value, digits)), digits)
+
+
+@register.simple_tag
 def percent(value: float | None, digits: int = 0) -> SafeString | str:
     return dash() if value is None else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
 
@@ -152,7 +167,7 @@ def copy_button(value: str) -> SafeString:
     return format_html(
         '<button class="btn-copy" type="button" data-copy="{}" aria-label="{}">{}{}</button>',
         value, _("Copy"), icon("copy", "copy-before"), icon("check", "copy-after"),
-    )  # fmt: skip
+    )
 
 
 @register.inclusion_tag("components/empty.html")
@@ -173,6 +188,23 @@ def banks(count: int) -> str:
 
 
 @register.filter
+def bank_place(place: int) -> int:
+    """Which colour of the palette a bank has."""
+    return place % len(palette.BANKS)
+
+
+@register.filter
+def at(items: Sequence[Any], place: int) -> Any:
+    return items[place] if place < len(items) else ""
+
+
+@register.filter
+def hundredths(share: float) -> int:
+    """A share as an attribute of <progress>, in no language's notation."""
+    return round(100 * share)
+
+
+@register.filter
 def lookup(mapping: dict[Any, Any], key: Any) -> Any:
     return mapping.get(key)
 
@@ -190,7 +222,7 @@ def account_links(context: Context) -> dict[str, Any]:
     name = user.name or user.email
     return {
         "name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries(),
-    }  # fmt: skip
+    }
 
 
 def role_line(context: Context) -> str:
@@ -202,4 +234,7 @@ def role_line(context: Context) -> str:
 @register.simple_tag
 def shell_words() -> dict[str, str]:
     """The few words that the browser says by itself."""
-    return {"copied": _("Copied")}
+    return {
+        "copied": _("Copied"), "seconds": _("%(n)s s") % {"n": "{1}"}, "minutes": _("%(m)s min %(s)s s") % {"m": "{1}", "s": "{2}"},
+        "hours": _("%(h)s h %(m)s min") % {"h": "{1}", "m": "{2}"}, "days": _("%(d)s d %(h)s h") % {"d": "{1}", "h": "{2}"},
+    }  # fmt: skip

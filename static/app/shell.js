@@ -25,6 +25,14 @@
     }
   }
 
+  // The same words as the server's duration_text.
+  function duration(seconds) {
+    const [days, hours, minutes] = [86400, 3600, 60].map((size) => Math.floor(seconds / size));
+    const [pattern, one, two] = seconds < 60 ? [words.seconds, seconds] : seconds < 3600 ? [words.minutes, minutes, seconds % 60]
+      : seconds < 86400 ? [words.hours, hours, minutes % 60] : [words.days, days, hours % 24];
+    return pattern.replace("{1}", one).replace("{2}", two);
+  }
+
   async function copy(button) {
     await navigator.clipboard.writeText(button.dataset.copy);
     const before = button.getAttribute("aria-label");
@@ -68,7 +76,7 @@
     }
   });
   document.addEventListener("htmx:after:swap", () => localise(document));
-  window.shell = { localise, ago };
+  window.shell = { localise, duration };
   localise(document);
   markTheme();
   setInterval(() => localise(document), 10000);

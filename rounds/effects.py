@@ -1,0 +1,120 @@
+"""What a plan will do, in plain words and round numbers, before anybody starts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from clientagent.wire.plan import Plan
+from clientagent.wire.weights import layout_of
+
+UNKNOWN_CATEGORIES = 6
+"""Categories assumed of a feature whose categories the statistics stage will agree."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    icon: str
+    text: str
+
+
+def effects_of(plan: Plan) -> list[Effect]:
+    return [_rounds(plan), _traffic(plan), _waiting(plan), _data(plan), _result(plan), *_protection(plan)]
+
+
+def expected_inputs(plan: Plan) -> tuple[int, bool]:
+    """About how many inputs the model will have, and whether all categories are already known."""
+    known = all(feature.categories is not None for feature in plan.features if feature.kind == "categorical")
+    widths = [
+        1 if feature.kind == "numeric" else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
+        for feature in plan.features
+    ]
+    return sum(widths), known
+
+
+def update_bytes(plan: Plan) -> int:
+    """About how many bytes an update has."""
+    inputs, _known = expected_inputs(plan)
+    return 4 * layout_of(plan, inputs).parameters if plan.model.family in ("logistic", "mlp") else 4 * (inputs + 1)
+
+
+def _rounds(plan: Plan) -> Effect:
+    banks = len(plan.participants)
+    words = {"rounds": plan.schedule.rounds, "strategy": plan.strategy.name, "needed": plan.needed(banks), "banks": banks}
+    return Effect("activity", _("%(rounds)d rounds of %(strategy)s; each needs %(needed)d of %(banks)d banks.") % words)
+
+
+def _traffic(plan: Plan) -> Effect:
+    size = update_bytes(plan)
+    total = size * len(plan.participants) * plan.schedule.rounds * 2
+    return Effect("cloud-upload", _("About %(size)s up and as much down per bank and round, %(total)s in all.") % {"size": size_text(size), "total": size_text(total)})
+
+
+def _waiting(plan: Plan) -> Effect:
+    return Effect("clock", _("A round that lacks banks after %(deadline)s is abandoned and tried again; after 3 attempts the run pauses and says why.") % {"deadline": span_text(plan.schedule.deadline_s)})
+
+
+def _data(plan: Plan) -> Effect:
+    share = 1 - plan.evaluation.validation - plan.evaluation.holdout
+    words = {"train": round(100 * share), "validation": round(100 * plan.evaluation.validation), "holdout": round(100 * plan.evaluation.holdout), "epochs": plan.training.epochs}
+    if plan.training.epochs == 0:
+        return Effect("database", _("No training: 0 epochs rehearse the plumbing."))
+    return Effect("database", ngettext(
+        "Each bank trains %(epochs)d pass per round on %(train)d %% of its rows; %(validation)d %% choose the result, %(holdout)d %% report on it.",
+        "Each bank trains %(epochs)d passes per round on %(train)d %% of its rows; %(validation)d %% choose the result, %(holdout)d %% report on it.",
+        plan.training.epochs,
+    ) % words)  # fmt: skip
+
+
+def _result(plan: Plan) -> Effect:
+    if plan.schedule.select == "last":
+        return Effect("rosette-discount-check", _("The result is the last version."))
+    return Effect("rosette-discount-check", _("The result is the version with the lowest pooled validation loss."))
+
+
+def _protection(plan: Plan) -> list[Effect]:
+    privacy = plan.privacy
+    effects = [Effect("shield", _("Totals are published over at least %(banks)d banks; bins and categories hold at least %(cell)d customers.") % {"banks": privacy.min_banks, "cell": privacy.min_cell})]
+    if privacy.secure_aggregation is None:
+        effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
+    if privacy.record_dp is None and privacy.institution_dp is None:
+        effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
+    return effects
+
+
+def size_text(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def span_text(seconds: float) -> str:
+    if seconds < 120:
+        return _("%(n)g seconds") % {"n": seconds}
+    return _("%(n)g minutes") % {"n": round(seconds / 60, 1)} if seconds < 7200 else _("%(n)g hours") % {"n": round(seconds / 3600, 1)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    path: str
+    before: str
+    after: str
+
+
+def differences(before: Plan, after: Plan) -> list[Difference]:
+    """Every field in which two plans differ, in the plan's own order."""
+    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    return [Difference(path, old.get(path, ""), new.get(path, "")) for path in {**old, **new} if old.get(path) != new.get(path)]
+
+
+def _flat(value: object, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict) and value:
+        return {key: text for name, inner in value.items() for key, text in _flat(inner, f"{path}.{name}".lstrip(".")).items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        named = {str(item.get("name", i)): item for i, item in enumerate(value)}
+        return {key: text for name, inner in named.items() for key, text in _flat(inner, f"{path}[{name}]").items()}
+    return {path: ", ".join(str(item) for item in value) if isinstance(value, list) else "null" if value is None else str(value)}

@@ -1,0 +1,127 @@
+"""The ledger in plain sentences: what each entry says, and which of them an operator may read.
+
+Only the few short fields that a sentence needs are read from a body: an accepted update's body holds its whole manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from audit.models import Entry
+from institutions.happenings import SENTENCES as HAPPENINGS
+from institutions.models import Institution
+from institutions.words import BAD, BUSY, CALM, CARE, GOOD
+from rounds.selectors.scope import Audience
+
+FIELDS = ("institution", "round", "attempt", "reason", "decision", "by", "code", "rows", "number", "selected", "seconds", "column", "slug", "title")
+
+# kind: (tone, icon, sentence). A sentence's names come from FIELDS and from who() below.
+SENTENCES: dict[str, tuple[str, str, str]] = {
+    "run_proposed": (BUSY, "flag", gettext_noop("Run proposed to the banks")),
+    "plan_decided": (BUSY, "checklist", gettext_noop("%(bank)s decided on the plan: %(decision)s")),
+    "run_preparing": (BUSY, "list-check", gettext_noop("All needed banks approved; statistics requested")),
+    "statistics_received": (GOOD, "list-check", gettext_noop("%(bank)s sent its statistics")),
+    "institution_unfit": (BAD, "alert-triangle", gettext_noop("%(bank)s: its data do not fit the plan. %(reason)s")),
+    "manifest_signed": (GOOD, "certificate", gettext_noop("Run manifest signed: roster, preprocessing and initial weights are frozen")),
+    "round_opened": (BUSY, "player-play", gettext_noop("Round %(round)s opened")),
+    "update_accepted": (GOOD, "check", gettext_noop("%(bank)s sent its update for round %(round)s")),
+    "update_late": (CARE, "clock-pause", gettext_noop("%(bank)s sent its update for round %(round)s too late")),
+    "update_refused": (BAD, "circle-x", gettext_noop("An update of %(bank)s was refused: %(code)s")),
+    "work_refused": (BAD, "ban", gettext_noop("%(bank)s refused the work of round %(round)s. %(reason)s")),
+    "round_closed": (BUSY, "lock", gettext_noop("Round %(round)s closed; its aggregation manifest is committed")),
+    "version_published": (GOOD, "versions", gettext_noop("Version %(number)s published")),
+    "round_abandoned": (CARE, "refresh", gettext_noop("Round %(round)s, attempt %(attempt)s abandoned. %(reason)s")),
+    "evaluation_received": (GOOD, "chart-line", gettext_noop("%(bank)s evaluated version %(number)s")),
+    "run_paused": (CARE, "player-pause", gettext_noop("Run paused. %(reason)s")),
+    "run_resumed": (BUSY, "player-play", gettext_noop("Run resumed. %(reason)s")),
+    "run_stopped": (CALM, "player-stop", gettext_noop("Run stopped. %(reason)s")),
+    "run_failed": (BAD, "circle-x", gettext_noop("Run failed. %(reason)s")),
+    "run_finished": (GOOD, "rosette-discount-check", gettext_noop("Run finished; version %(selected)s is the result")),
+    "result_acknowledged": (GOOD, "download", gettext_noop("%(bank)s fetched and verified the result")),
+    "bank_dropped": (CARE, "user-off", gettext_noop("%(bank)s was dropped. %(reason)s")),
+    "deadline_extended": (CALM, "calendar-time", gettext_noop("Deadline extended. %(reason)s")),
+    "project_created": (BUSY, "folder", gettext_noop("Project created")),
+    "plan_frozen": (BUSY, "file-certificate", gettext_noop("Plan frozen")),
+    "portal_approval": (GOOD, "check", gettext_noop("%(bank)s approved the plan in the browser")),
+    "chain_anchored": (CALM, "link", gettext_noop("A run's or project's chain was anchored here")),
+}
+PLAIN = {"update_refused": gettext_noop("An update of %(bank)s was refused"), "institution_unfit": gettext_noop("%(bank)s: its data do not fit the plan"),
+         "work_refused": gettext_noop("%(bank)s refused the work of round %(round)s"), "bank_dropped": gettext_noop("%(bank)s was dropped")}
+"""What an operator reads about another bank: that it happened, not why."""
+EXCEPTIONS = ("institution_unfit", "update_refused", "update_late", "work_refused", "round_abandoned", "run_paused", "run_stopped", "run_failed", "bank_dropped")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry as a sentence. ``readable`` says whether the reader may open the entry itself."""
+
+    chain: str
+    seq: int
+    at_utc: str
+    kind: str
+    actor: str
+    tone: str
+    icon: str
+    text: str
+    institution: str
+    round_number: int | None
+    readable: bool
+
+
+def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 40) -> list[Line]:
+    """The latest entries of a run's chain, newest first; of one round where it is named."""
+    rows = Entry.objects.filter(chain_id=chain)
+    if round_number is not None:
+        rows = rows.filter(body__round=round_number)
+    return lines(rows.order_by("-seq")[:limit], audience)
+
+
+def lines(rows: QuerySet[Entry], audience: Audience) -> list[Line]:
+    columns = ("chain_id", "seq", "at_utc", "kind", "actor")
+    values = rows.values(*columns, *(f"body__{name}" for name in FIELDS))
+    names = dict(Institution.objects.values_list("slug", "name"))
+    return [_line(value, names, audience) for value in values]
+
+
+def may_read(entry: Entry, audience: Audience) -> bool:
+    """An operator reads entries about its own institution and those about no bank."""
+    return audience.sees_all or entry.body.get("institution", audience.institution_slug) == audience.institution_slug
+
+
+def _line(value: Mapping[str, Any], names: Mapping[str, str], audience: Audience) -> Line:
+    body = {name: value[f"body__{name}"] for name in FIELDS}
+    slug = body["institution"] or ""
+    readable = audience.sees_all or slug in ("", audience.institution_slug)
+    tone, icon, sentence = SENTENCES.get(value["kind"], (CALM, "circle-dot", ""))
+    if not readable:
+        sentence = PLAIN.get(value["kind"], sentence)
+    if sentence:
+        text = _fill(sentence, body, names.get(slug, slug))
+    else:
+        icon, text = _told_by_institutions(value["kind"], value["actor"], names.get(slug, slug))
+    return Line(
+        value["chain_id"], value["seq"], value["at_utc"], value["kind"], value["actor"], tone, icon, text, slug, body["round"], readable
+    )
+
+
+def _told_by_institutions(kind: str, actor: str, bank: str) -> tuple[str, str]:
+    icon, verb = HAPPENINGS.get(kind, ("circle-dot", kind.replace("_", " ")))
+    who = actor.partition(":")[2] or actor
+    return icon, f"{who[:40]} {verb}" + (f": {bank}" if bank else "")
+
+
+def _fill(sentence: str, body: Mapping[str, Any], bank: str) -> str:
+    words = {name: "" if field is None else str(field) for name, field in body.items()}
+    words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(words["decision"], words["decision"])
+    return (_(sentence) % (words | {"bank": bank})).strip()
+
+
+def exceptions(audience: Audience, *, limit: int = 10) -> list[Line]:
+    """What an auditor looks at first: refusals, abandoned rounds, failures, newest first."""
+    return lines(Entry.objects.filter(kind__in=EXCEPTIONS).order_by("-at_utc")[:limit], audience)

@@ -1,0 +1,35 @@
+"""The pages of projects, plans, runs, versions, history and ledger."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from rounds.views import history, home, ledger, plans, projects, runs, search, versions
+
+app_name = "rounds"
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("search/", search.search, name="search"),
+    path("receipts/", home.receipts, name="receipts"),
+    path("projects/", projects.project_list, name="projects"),
+    path("projects/new/", projects.project_new, name="project-new"),
+    path("projects/<slug:slug>/", projects.project_detail, name="project"),
+    path("projects/<slug:slug>/plans/new/", plans.plan_new, name="plan-new"),
+    path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),
+    path("plans/<str:plan_hash>/approve/", plans.plan_approve, name="plan-approve"),
+    path("plans/<str:plan_hash>/start/", plans.plan_start, name="plan-start"),
+    path("runs/", runs.run_list, name="runs"),
+    path("runs/<uuid:run_id>/", runs.run_detail, name="run"),
+    path("runs/<uuid:run_id>/actions/<str:action>/", runs.run_action, name="run-action"),
+    path("runs/<uuid:run_id>/history.json", runs.history_json, name="run-history-json"),
+    path("runs/<uuid:run_id>/history.csv", runs.history_csv, name="run-history-csv"),
+    path("runs/<uuid:run_id>/rounds/<int:number>/", runs.round_detail, name="round"),
+    path("runs/<uuid:run_id>/versions/<int:number>/", versions.version_detail, name="version"),
+    path("runs/<uuid:run_id>/versions/<int:number>/weights.safetensors", versions.weights, name="weights"),
+    path("history/", history.history, name="history"),
+    path("history.csv", history.history_csv, name="history-csv"),
+    path("ledger/", ledger.chains, name="ledger"),
+    path("ledger/chains/<path:chain>/entries/<int:seq>/", ledger.entry, name="entry"),
+    path("ledger/chains/<path:chain>/verify/", ledger.verify, name="verify"),
+    path("ledger/chains/<path:chain>/", ledger.chain, name="chain"),
+]

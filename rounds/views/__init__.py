@@ -1,0 +1,1 @@
+"""People's door to rounds: thin views, split by noun."""

@@ -1,0 +1,136 @@
+"""Plans: writing one, reading one, approving in the browser, starting a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from clientagent.wire.errors import Refusal
+from institutions.models import Role
+from institutions.permissions import institution_of, require_role
+from rounds import plan_form, services
+from rounds.effects import differences, effects_of
+from rounds.models import Plan, Project
+from rounds.plan_form import PlanForm, shown
+from rounds.plan_schema import sections
+from rounds.selectors.plans import decisions_on, plan_before
+from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
+from rounds.views.doors import say_refusal
+
+
+@require_http_methods(["GET", "POST"])
+@require_role(Role.ADMINISTRATOR)
+def plan_new(request: HttpRequest, slug: str) -> HttpResponse:
+    """GET: the last plan's values or the defaults. POST ``intent``: fill from YAML, check, or freeze."""
+    audience = audience_of(request.user)
+    project = project_for(audience, slug)
+    intent = request.POST.get("intent", "")
+    form = _form(request, project, audience, intent)
+    if intent == "freeze" and form.plan is not None:
+        try:
+            plan = services.freeze_plan(project=project, plan=form.plan, title=request.POST.get("title", "").strip()[:120], user=request.user)
+            messages.success(request, _("The plan is frozen. Its hash is its identity: any change makes a new plan."))
+            return redirect("rounds:plan", plan.hash)
+        except Refusal as refusal:
+            say_refusal(request, refusal)
+    context = _form_context(request, form, project, intent)
+    return render(request, "rounds/plan/form.html" if request.htmx else "rounds/plan/new.html", context)  # type: ignore[attr-defined]
+
+
+def _form(request: HttpRequest, project: Project, audience: Audience, intent: str) -> PlanForm:
+    if request.method == "GET":
+        source = plan_before(project, request.GET.get("from", ""))
+        return plan_form.form_of(json.loads(source.text) if source else plan_form.blank_document(project), project)
+    if intent == "fill":
+        try:
+            return plan_form.form_of(plan_form.document_from_yaml(request.POST.get("yaml", "")), project)
+        except Refusal as refusal:
+            say_refusal(request, refusal)
+            return plan_form.form_of(plan_form.blank_document(project), project)
+    return plan_form.form_of(plan_form.document_from_post(request.POST, project), project)
+
+
+def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent: str) -> dict[str, Any]:
+    before = plan_before(project)
+    plan = form.plan
+    return {
+        "form": form, "project": project, "title": request.POST.get("title", ""), "yaml": request.POST.get("yaml", ""), "intent": intent,
+        "sections": [_drawn(form, section) for section in sections()],
+        "features": _features(form), "banks": project.participants.all(), "chosen": form.value("participants") or [],
+        "effects": effects_of(plan) if plan else [], "readable": plan_form.yaml_of(plan) if plan else "",
+        "canonical": plan.canonical_text if plan else "", "hash": plan.hash if plan else "",
+        "before": before, "differences": differences(before.document, plan) if before and plan else [],
+        "untouched": request.method == "GET" and before is None,
+    }  # fmt: skip
+
+
+def _drawn(form: PlanForm, section: Any) -> dict[str, Any]:
+    switches = [
+        {"section": switch, "path": f"{section.name}.{switch.name}", "on": form.value(f"{section.name}.{switch.name}") is not None,
+         "problem": form.unsupported.get(f"{section.name}.{switch.name}", ""), "fields": [shown(form, spec) for spec in switch.fields]}
+        for switch in section.switches
+    ]  # fmt: skip
+    fields = [shown(form, spec) for spec in section.fields]
+    count = sum(1 for field in fields if field.problem) + sum(1 for switch in switches if switch["problem"])
+    return {"section": section, "fields": fields, "switches": switches, "problem_count": count}
+
+
+def _features(form: PlanForm) -> list[dict[str, Any]]:
+    found = form.value("features")
+    rows = []
+    for i, feature in enumerate(found if isinstance(found, list) else []):
+        known = feature if isinstance(feature, dict) else {"name": str(feature)}
+        problems = [text for path, text in form.problems.items() if path == f"features.{i}" or path.startswith(f"features.{i}.")]
+        listed = known.get("categories")
+        rows.append({
+            "name": known.get("name", ""), "kind": known.get("kind", "numeric"), "problem": "; ".join(problems),
+            "categories": ", ".join(str(item) for item in listed) if isinstance(listed, list) else "",
+        })  # fmt: skip
+    return rows
+
+
+@require_GET
+@require_role()
+def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
+    audience = audience_of(request.user)
+    plan = plan_for(audience, plan_hash)
+    document = plan.document
+    before = plan_before(plan.project, earlier_than=plan)
+    context = {
+        "plan": plan, "document": document, "audience": audience, "effects": effects_of(document), "readable": plan_form.yaml_of(document),
+        "decisions": decisions_on(plan, audience), "before": before, "differences": differences(before.document, document) if before else [],
+        "runs": visible_runs(audience).filter(plan=plan), "approve_command": f"fedagent plans approve {plan.hash}",
+    }  # fmt: skip
+    return render(request, "rounds/plan/detail.html", context)
+
+
+@require_POST
+@require_role(Role.OPERATOR)
+def plan_approve(request: HttpRequest, plan_hash: str) -> HttpResponse:
+    plan = plan_for(audience_of(request.user), plan_hash)
+    institution = institution_of(request.user)
+    assert institution is not None  # an operator has one
+    try:
+        services.approve_in_portal(plan=plan, institution=institution, user=request.user)
+        messages.success(request, _("Noted and told to your agent. It counts only where your policy.toml says trust_portal_approvals = true."))
+    except Refusal as refusal:
+        say_refusal(request, refusal)
+    return redirect("rounds:plan", plan.hash)
+
+
+@require_POST
+@require_role(Role.ADMINISTRATOR)
+def plan_start(request: HttpRequest, plan_hash: str) -> HttpResponse:
+    plan: Plan = plan_for(audience_of(request.user), plan_hash)
+    try:
+        run = services.propose_run(plan=plan, user=request.user)
+    except Refusal as refusal:
+        say_refusal(request, refusal)
+        return redirect("rounds:plan", plan.hash)
+    return redirect("rounds:run", run.pk)

@@ -1,0 +1,63 @@
+// Draws the figures that the server built. A figure has no theme of its own: text and grid lines take the page's colours.
+(() => {
+  const drawn = new Map();
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const CONFIG = { displayModeBar: false, responsive: true };
+
+  // Plotly reads sRGB only, and Tabler's variables are oklch: a canvas translates.
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  function rgb(colour) {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return `rgba(${r},${g},${b},${a / 255})`;
+  }
+
+  function themed(figure) {
+    const ink = rgb(css("--tblr-body-color"));
+    const soft = rgb(css("--tblr-secondary"));
+    const line = rgb(css("--tblr-border-color"));
+    const surface = rgb(css("--tblr-bg-surface"));
+    const axis = { gridcolor: line, linecolor: line, zeroline: false, showline: false, ticks: "", tickfont: { color: soft, size: 11 }, automargin: true, fixedrange: true };
+    const layout = {
+      ...figure.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
+      hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: ink, size: 12 } },
+      xaxis: { ...axis, showgrid: false, ...figure.layout.xaxis }, yaxis: { ...axis, ...figure.layout.yaxis },
+      shapes: marker(soft), transition: { duration: 0 },
+    };
+    const data = figure.data.map((trace) => trace.meta !== "ink" ? trace : {
+      ...trace, line: { ...trace.line, color: ink }, marker: { ...trace.marker, color: ink },
+    });
+    return { data, layout };
+  }
+
+  // The round that the page looks back at.
+  function marker(colour) {
+    const state = document.getElementById("live-state");
+    if (!state || !state.dataset.past) return [];
+    const x = Number(state.dataset.viewed);
+    return [{ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour, width: 1, dash: "dot" } }];
+  }
+
+  function draw(name) {
+    const element = document.querySelector(`[data-figure="${name}"]`);
+    const figure = drawn.get(name);
+    if (!element || !figure || !window.Plotly) return;
+    const { data, layout } = themed(figure);
+    Plotly.react(element, data, layout, CONFIG);
+  }
+
+  function show(figures) {
+    for (const [name, figure] of Object.entries(figures)) drawn.set(name, figure);
+    redraw();
+  }
+
+  function redraw() { for (const name of drawn.keys()) draw(name); }
+
+  window.charts = { show, redraw };
+  document.addEventListener("theme-changed", () => requestAnimationFrame(redraw));
+  const first = document.getElementById("figures");
+  if (first) show(JSON.parse(first.textContent));
+})();
