@@ -34,7 +34,7 @@ class _SignedRequests(ASGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        innermost = convert_exception_to_response(self._get_response_async)
+        innermost = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
         self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(innermost))
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -29,7 +29,7 @@ def _finish(response: HttpResponseBase, name: str) -> HttpResponseBase:
 
 
 @sync_and_async_middleware
-def RequestIdMiddleware(  # noqa: N802  named as Django's own, for the settings
+def RequestIdMiddleware(
     get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]:
     if iscoroutinefunction(get_response):

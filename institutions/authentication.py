@@ -6,9 +6,9 @@ import datetime as dt
 import functools
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.cache import caches
@@ -172,7 +172,7 @@ def _note_presence(agent: Agent, verified: VerifiedRequest, version: str, now: d
 
 
 # ------------------------------------------------------------------ doors
-View = Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]]
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def agent_view(view: View) -> Callable[..., Any]:
@@ -187,21 +187,21 @@ def agent_view(view: View) -> Callable[..., Any]:
         async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 request.agent_identity = await sync_to_async(authenticate_agent)(request)  # type: ignore[attr-defined]
-                return await view(request, *args, **kwargs)  # type: ignore[misc]
+                return await view(request, *args, **kwargs)
             except Refusal as refusal:
                 return problem_response(refusal)
 
-        return markcoroutinefunction(csrf_exempt(guarded_async))
+        return cast(View, markcoroutinefunction(csrf_exempt(guarded_async)))
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             request.agent_identity = authenticate_agent(request)  # type: ignore[attr-defined]
-            return view(request, *args, **kwargs)  # type: ignore[return-value]
+            return view(request, *args, **kwargs)
         except Refusal as refusal:
             return problem_response(refusal)
 
-    return csrf_exempt(guarded)
+    return cast(View, csrf_exempt(guarded))
 
 
 class AgentAuthentication(BaseAuthentication):

@@ -33,8 +33,11 @@ class VerbForm(forms.Form):
 class InstitutionForm(VerbForm):
     name = forms.CharField(label=_("Name"), max_length=120, help_text=_("As people know the bank: North Bank."))
     slug = forms.CharField(
-        label=_("Short name"), max_length=63, help_text=_("Lower-case letters, digits and hyphens. It stands in plans and on the ledger and never changes."),
-        validators=[RegexValidator(SLUG_PATTERN, _("Use lower-case letters, digits and hyphens, beginning with a letter or digit."))],
+        label=_("Short name"), max_length=63,
+        help_text=_("Lower-case letters, digits and hyphens. It stands in plans and on the ledger and never changes."),
+        validators=[
+            RegexValidator(SLUG_PATTERN, _("Use lower-case letters, digits and hyphens, beginning with a letter or digit."))
+        ],
     )
     note = forms.CharField(label=_("Note"), max_length=2000, required=False, widget=forms.Textarea({"rows": 2}))
 
@@ -59,9 +62,9 @@ class PersonForm(VerbForm):
 class RoleForm(PersonForm):
     email = None  # type: ignore[assignment]
 
-    def __init__(self, *args: Any, member: Membership, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, member: Membership) -> None:
         slug = member.institution.slug if member.institution else None
-        super().__init__(*args, initial={"role": member.role, "institution": slug}, **kwargs)
+        super().__init__(data, initial={"role": member.role, "institution": slug})
 
 
 class ReasonForm(VerbForm):
@@ -80,7 +83,7 @@ class FingerprintForm(VerbForm):
 
     fingerprint = forms.CharField(
         label=_("Fingerprint as the bank reads it"), max_length=100,
-        help_text=_("At least the first 16 digits, from the bank's terminal by telephone or another safe way. Spaces do not matter."),
+        help_text=_("At least the first 16 digits, read from the bank's terminal by telephone. Spaces do not matter."),
         widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false", "class": "font-monospace"}),
     )
 

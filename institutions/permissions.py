@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth.models import AnonymousUser
@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from institutions.models import Institution, Membership, Role, User
 
 Person = User | AnonymousUser | None
-View = Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]]
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def membership_of(user: Person) -> Membership | None:
@@ -27,8 +27,9 @@ def membership_of(user: Person) -> Membership | None:
     if user is None or not user.is_authenticated or not user.is_active:
         return None
     if not hasattr(user, "_seat"):
-        user._seat = Membership.objects.select_related("institution").filter(user_id=user.pk).first()  # type: ignore[union-attr]
-    return user._seat  # type: ignore[no-any-return,union-attr]
+        seat = Membership.objects.select_related("institution").filter(user_id=int(user.pk)).first()
+        user._seat = seat  # type: ignore[union-attr]
+    return user._seat  # type: ignore[union-attr]
 
 
 def role_of(user: Person) -> Role | None:
@@ -51,15 +52,15 @@ def require_role(*roles: Role) -> Callable[[View], View]:
             @functools.wraps(view)
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
                 refused = await sync_to_async(_turn_away)(request, roles)
-                return refused or await view(request, *args, **kwargs)  # type: ignore[misc]
+                return refused or await view(request, *args, **kwargs)
 
-            return guarded_async
+            return cast(View, guarded_async)
 
         @functools.wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            return _turn_away(request, roles) or view(request, *args, **kwargs)  # type: ignore[return-value]
+            return _turn_away(request, roles) or view(request, *args, **kwargs)
 
-        return guarded
+        return cast(View, guarded)
 
     return decorate
 

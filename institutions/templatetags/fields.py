@@ -17,7 +17,7 @@ def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
     kind = "form-check-input" if isinstance(widget, forms.CheckboxInput) else "form-control"
     if isinstance(widget, forms.Select):
         kind = "form-select"
-    attrs = {"class": kind + (" is-invalid" if bound.errors else "")}
+    attrs: dict[str, str | bool] = {"class": kind + (" is-invalid" if bound.errors else "")}
     if autofocus:
         attrs["autofocus"] = "autofocus"
     widget.attrs.pop("placeholder", None)  # a label is there; grey text that vanishes is no label

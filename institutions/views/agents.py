@@ -28,7 +28,7 @@ from institutions.wheel import agent_wheel
 @require_role(Role.ADMINISTRATOR, Role.OPERATOR)
 def issue_code(request: HttpRequest, slug: str) -> HttpResponse:
     """Explains enrolment; on POST shows a fresh code, this once, with the three commands."""
-    institution = institution_for(request.user, slug)  # type: ignore[arg-type]
+    institution = institution_for(request.user, slug)
     form = PlainForm(request.POST or None)
     issued = None
     if request.method == "POST":
@@ -46,20 +46,19 @@ def issue_code(request: HttpRequest, slug: str) -> HttpResponse:
 @require_role()
 def agent(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
     """One agent. An administrator compares fingerprints here and approves."""
-    found = agent_for(request.user, agent_id)  # type: ignore[arg-type]
-    administers = role_of(request.user) == Role.ADMINISTRATOR  # type: ignore[arg-type]
+    found = agent_for(request.user, agent_id)
+    administers = role_of(request.user) == Role.ADMINISTRATOR
     waiting = found.keys.filter(state=AgentKey.State.PENDING).first() if found.state == Agent.State.PENDING else None
     form = None
     if administers and waiting:
         form = FingerprintForm(request.POST or None, expected=waiting.fingerprint)
     if request.method == "POST" and not administers:
         raise PermissionDenied
-    if request.method == "POST" and form:
-        if form.is_valid() and form.run(
-            services.approve_agent, agent=found, fingerprint=form.cleaned_data["fingerprint"], by=request.user
-        ):
-            messages.success(request, _("%(agent)s may speak for %(bank)s.") % {"agent": found, "bank": found.institution})
-            return redirect("institutions:detail", found.institution.slug)
+    if request.method == "POST" and form and form.is_valid() and form.run(
+        services.approve_agent, agent=found, fingerprint=form.cleaned_data["fingerprint"], by=request.user
+    ):  # fmt: skip
+        messages.success(request, _("%(agent)s may speak for %(bank)s.") % {"agent": found, "bank": found.institution})
+        return redirect("institutions:detail", found.institution.slug)
     page = {"agent": found, "institution": found.institution, "keys": found.keys.all(), "form": form, "waiting": waiting}
     return render(request, "institutions/agent.html", page | {"administers": administers})
 
@@ -67,7 +66,7 @@ def agent(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
 def refuse(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
-    found = agent_for(request.user, agent_id)  # type: ignore[arg-type]
+    found = agent_for(request.user, agent_id)
     return confirm(
         request, services.refuse_agent, agent=found, title=_("Refuse %(agent)s") % {"agent": found},
         text=_("Its key will never work. The bank can enrol again with a new code."),
@@ -80,7 +79,7 @@ def refuse(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
 @require_role(Role.ADMINISTRATOR, Role.OPERATOR)
 def revoke(request: HttpRequest, fingerprint: str) -> HttpResponse:
     """An operator may revoke a key of the own bank: a stolen laptop does not wait for the consortium."""
-    key = key_for(request.user, fingerprint)  # type: ignore[arg-type]
+    key = key_for(request.user, fingerprint)
     return confirm(
         request, services.revoke_key, key=key, title=_("Revoke the key %(key)s") % {"key": key.short_fingerprint},
         text=_("From the next request on it is refused. An agent without another key is revoked with it and must enrol anew."),

@@ -30,7 +30,7 @@ SORTS = {
 def listing(request: HttpRequest) -> HttpResponse:
     """All institutions that the reader may see, filtered and sorted by the address."""
     asked = request.GET
-    rows = institutions_table(request.user)  # type: ignore[arg-type]
+    rows = institutions_table(request.user)
     total = rows.count()
     if query := asked.get("q", "").strip():
         rows = rows.filter(Q(name__icontains=query) | Q(slug__icontains=query))
@@ -47,7 +47,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 @require_GET
 @require_role(Role.OPERATOR)
 def mine(request: HttpRequest) -> HttpResponse:
-    own = institution_of(request.user)  # type: ignore[arg-type]
+    own = institution_of(request.user)
     if own is None:
         raise Http404
     return redirect("institutions:detail", own.slug)
@@ -57,8 +57,8 @@ def mine(request: HttpRequest) -> HttpResponse:
 @require_role()
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     """Members, agents with their keys, enrolment and history of one institution."""
-    institution = institution_for(request.user, slug)  # type: ignore[arg-type]
-    role = role_of(request.user)  # type: ignore[arg-type]
+    institution = institution_for(request.user, slug)
+    role = role_of(request.user)
     now = timezone.now()
     page = {
         "institution": institution,
@@ -77,17 +77,18 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
 @require_role(Role.ADMINISTRATOR)
 def invite(request: HttpRequest) -> HttpResponse:
     form = InstitutionForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        if made := form.run(services.invite_institution, by=request.user, **form.cleaned_data):
-            messages.success(request, _("%(name)s is invited. Next: a person who operates its agent.") % {"name": made})
-            return redirect("institutions:detail", made.slug)
+    if request.method == "POST" and form.is_valid() and (
+        made := form.run(services.invite_institution, by=request.user, **form.cleaned_data)
+    ):  # fmt: skip
+        messages.success(request, _("%(name)s is invited. Next: a person who operates its agent.") % {"name": made})
+        return redirect("institutions:detail", made.slug)
     return render(request, "institutions/invite.html", {"form": form})
 
 
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
 def suspend(request: HttpRequest, slug: str) -> HttpResponse:
-    institution = institution_for(request.user, slug)  # type: ignore[arg-type]
+    institution = institution_for(request.user, slug)
     return confirm(
         request, services.suspend_institution, institution=institution,
         title=_("Suspend %(name)s") % {"name": institution},
@@ -100,7 +101,7 @@ def suspend(request: HttpRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
 def reinstate(request: HttpRequest, slug: str) -> HttpResponse:
-    institution = institution_for(request.user, slug)  # type: ignore[arg-type]
+    institution = institution_for(request.user, slug)
     return confirm(
         request, services.reinstate_institution, institution=institution,
         title=_("Reinstate %(name)s") % {"name": institution},

@@ -32,7 +32,7 @@ def people(request: HttpRequest) -> HttpResponse:
     page = {
         "members": members, "role_filter": role, "roles": Role.choices,
         "invitations": Invitation.objects.filter(used_at=None, expires_at__gt=timezone.now()).select_related("institution"),
-        "administers": role_of(request.user) == Role.ADMINISTRATOR,  # type: ignore[arg-type]
+        "administers": role_of(request.user) == Role.ADMINISTRATOR,
     }  # fmt: skip
     return render(request, "institutions/people.html", page)
 
@@ -69,10 +69,11 @@ def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
 def change_role(request: HttpRequest, pk: int) -> HttpResponse:
     member = get_object_or_404(Membership.objects.select_related("user", "institution"), pk=pk)
     form = RoleForm(request.POST or None, member=member)
-    if request.method == "POST" and form.is_valid():
-        if form.run(services.change_role, member=member, by=request.user, **form.cleaned_data):
-            messages.success(request, _("%(person)s has another role from now on.") % {"person": member.user})
-            return redirect("institutions:people")
+    if request.method == "POST" and form.is_valid() and form.run(
+        services.change_role, member=member, by=request.user, **form.cleaned_data
+    ):  # fmt: skip
+        messages.success(request, _("%(person)s has another role from now on.") % {"person": member.user})
+        return redirect("institutions:people")
     return render(request, "institutions/role.html", {"form": form, "member": member})
 
 
@@ -82,7 +83,7 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     member = get_object_or_404(Membership.objects.select_related("user", "institution"), pk=pk)
     return confirm(
         request, services.remove_member, member=member, title=_("Remove %(person)s") % {"person": member.user},
-        text=_("Signed out everywhere at once, and cannot sign in again unless invited anew. What this person did stays on the ledger."),
+        text=_("Signed out everywhere at once, and only a new invitation lets them in. What they did stays on the ledger."),
         button=_("Remove"), done=_("%(person)s is removed.") % {"person": member.user}, back=reverse("institutions:people"),
     )  # fmt: skip
 
