@@ -27,8 +27,8 @@ def membership_of(user: Person) -> Membership | None:
     if user is None or not user.is_authenticated or not user.is_active:
         return None
     if not hasattr(user, "_seat"):
-        seat = Membership.objects.select_related("institution").filter(user_id=int(user.pk)).first()
-        user._seat = seat  # type: ignore[union-attr]
+        seats = Membership.objects.select_related("institution")
+        user._seat = seats.filter(user_id=user.pk).first()  # type: ignore[union-attr,misc]
     return user._seat  # type: ignore[union-attr]
 
 

@@ -56,7 +56,7 @@ def agent(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
         raise PermissionDenied
     if request.method == "POST" and form and form.is_valid() and form.run(
         services.approve_agent, agent=found, fingerprint=form.cleaned_data["fingerprint"], by=request.user
-    ):  # fmt: skip
+    ) is not None:  # fmt: skip
         messages.success(request, _("%(agent)s may speak for %(bank)s.") % {"agent": found, "bank": found.institution})
         return redirect("institutions:detail", found.institution.slug)
     page = {"agent": found, "institution": found.institution, "keys": found.keys.all(), "form": form, "waiting": waiting}

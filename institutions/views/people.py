@@ -71,7 +71,7 @@ def change_role(request: HttpRequest, pk: int) -> HttpResponse:
     form = RoleForm(request.POST or None, member=member)
     if request.method == "POST" and form.is_valid() and form.run(
         services.change_role, member=member, by=request.user, **form.cleaned_data
-    ):  # fmt: skip
+    ) is not None:  # fmt: skip
         messages.success(request, _("%(person)s has another role from now on.") % {"person": member.user})
         return redirect("institutions:people")
     return render(request, "institutions/role.html", {"form": form, "member": member})
