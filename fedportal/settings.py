@@ -185,7 +185,7 @@ else:
         "nonces": {"BACKEND": _memory, "LOCATION": "nonces", "OPTIONS": {"MAX_ENTRIES": 200_000}},
     }
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CELERY_BROKER_URL = "memory://"
+    CELERY_BROKER_URL = "memory://localhost/"
     CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.05}
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
     CELERY_DB_REUSE_MAX = 1000
@@ -292,5 +292,6 @@ LOGGING = {
         "uvicorn.access": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
     },
 }

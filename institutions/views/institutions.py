@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.db.models import Q
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -112,9 +112,10 @@ def reinstate(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_GET
-def wheel(request: HttpRequest, name: str) -> HttpResponseBase:
+def wheel(request: HttpRequest, name: str) -> HttpResponse:
     """The agent, for pip at a bank: no secret, so nobody has to sign in for it."""
     found = agent_wheel()
     if found is None or found.name != name:
         raise Http404
-    return FileResponse(found.path.open("rb"), content_type="application/octet-stream", filename=name, as_attachment=True)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(found.path.read_bytes(), content_type="application/octet-stream", headers=headers)

@@ -49,7 +49,7 @@ def test_a_code_is_shown_once_with_the_commands_that_install_and_enrol(admin: Us
 
 def test_the_wheel_is_served_to_anybody_by_its_name(db: None, wheel: Wheel) -> None:
     response = Client().get(reverse("agent-wheel", args=[wheel.name]))
-    assert b"".join(response.streaming_content) == b"a wheel"
+    assert response.content == b"a wheel"
     assert Client().get(reverse("agent-wheel", args=["portal.pem"])).status_code == 404
     assert Client().get("/agent/..%2Fkeys%2Fportal.pem").status_code == 404
 
