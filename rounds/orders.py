@@ -16,13 +16,14 @@ RESULT_KEPT = timedelta(days=30)
 
 
 def work_order(
-    run: Run, seat: Seat, *, base: ModelVersion, kind: Literal["train", "evaluate", "collect"], round_: Round | None = None
+    run: Run, seat: Seat, *, base: ModelVersion, kind: Literal["train", "evaluate", "collect"], round_: Round | None = None,
+    slot: int | None = None,
 ) -> dict[str, Any]:
     """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
     deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
     order = WorkOrder(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
-        round=round_.number if round_ else base.number, attempt=round_.attempt if round_ else 1,
+        round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),
         base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
         evaluate=kind == "evaluate" or (kind == "train" and is_evaluated(run, base.number)), deadline_utc=utc(deadline),
     )

@@ -38,7 +38,7 @@ async def work(request: HttpRequest) -> HttpResponse:
     with live.waiting_for_work(identity.institution_slug) as event:
         while True:
             event.clear()
-            answer = await sync_to_async(work_for)(identity)
+            answer = await sync_to_async(next_work)(identity)
             left = until - time.monotonic()
             if answer is not None:
                 return _json(answer)
@@ -46,6 +46,14 @@ async def work(request: HttpRequest) -> HttpResponse:
                 return HttpResponse(status=204)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S))
+
+
+def next_work(identity: AgentIdentity) -> WorkAnswer | None:
+    """What waits for this agent; in an async run a free agent takes a new slot."""
+    answer = work_for(identity)
+    if answer is None and services.take_slot(identity=identity):
+        answer = work_for(identity)
+    return answer
 
 
 def _wait_s(request: HttpRequest) -> float:
@@ -93,7 +101,7 @@ def refusals_recorded(identity: AgentIdentity, statement: Signed):  # type: igno
 def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False) -> JsonResponse:
     """The receipt, the head of its chain, and the next piece of work if there is one already."""
     head = head_update(f"run/{receipt.run_id}", identity.seen) if receipt.run_id else None
-    upcoming = work_for(identity) if look_ahead else None
+    upcoming = next_work(identity) if look_ahead else None
     if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
         upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
     return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))

@@ -11,7 +11,7 @@ from clientagent.wire.messages import Progress
 from institutions.authentication import AgentIdentity
 from rounds import live
 from rounds.clock import now
-from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
+from rounds.lifecycle import PHASE_MOVES, Phase
 from rounds.models import Participation
 
 
@@ -28,7 +28,7 @@ def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
         changed["bytes_total"] = progress.bytes_total
     rows = Participation.objects.filter(
         institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
-        round__attempt=progress.attempt, round__state=RoundState.OPEN, phase__in=was,
+        slot=progress.attempt, phase__in=was,
     )
     if rows.update(**changed):
         live.announce(progress.run)
