@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import F, OuterRef, Q, Subquery
 
+from audit.selectors import epoch
 from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer
 from clientagent.wire.signing import Signed, sign_document
 from institutions.authentication import AgentIdentity
@@ -60,7 +61,9 @@ def _statistics(identity: AgentIdentity) -> Found:
     seat = _own_seats(identity, state=Seat.State.APPROVED, run__state=RunState.PREPARING).first()
     if seat is None:
         return None
-    order = StatisticsOrder(run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at))
+    order = StatisticsOrder(
+        run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at), epoch=epoch()
+    )
     return sign_document(order, portal_key()), seat.run
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.db import transaction
 
+from audit.selectors import epoch
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import Refusal
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
@@ -76,7 +77,7 @@ def _prepare(run: Run) -> _Prepared:
         run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
         roster=[_roster_entry(seat, reports, weights) for seat in sorted(seats, key=lambda s: s.institution.slug)],
         preprocessing_digest=digest_of(spec), inputs=inputs, parameters=layout.parameters, initial_digest=digest,
-        created_utc=utc(now()),
+        created_utc=utc(now()), epoch=epoch(),
     )
     return _Prepared(spec, manifest, reports, weights, digest, len(data))
 
