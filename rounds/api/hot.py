@@ -140,7 +140,10 @@ async def model(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     version = await sync_to_async(version_for)(identity, str(run_id), number)
     if version is None:
         raise NotFound(expected="a version of a run whose roster names this bank", got=f"{run_id}/{number}")
-    return stream_version(request, version)
+    response = stream_version(request, version)
+    if size := int(response.headers.get("Content-Length", 0)):
+        await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
+    return response
 
 
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:

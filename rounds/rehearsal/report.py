@@ -87,11 +87,12 @@ def _scores(run: Run, *, banks: Path, reference: bool) -> dict[str, Any]:
     folder = banks.parent
     (folder / "plan.json").write_text(run.plan.text)
     (folder / "preprocessing.json").write_text(json.dumps(run.preprocessing))
-    return tools.run_json(
+    scores: dict[str, Any] = tools.run_json(
         "reference", "--plan", str(folder / "plan.json"), "--banks", str(banks),
         "--model", str(blobs.path_of(run.selected.digest)), "--preprocessing", str(folder / "preprocessing.json"),
         *([] if reference else ["--no-reference"]),
-    )  # type: ignore[no-any-return]
+    )
+    return scores
 
 
 # ------------------------------------------------------------------------ as text

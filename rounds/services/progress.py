@@ -11,8 +11,8 @@ from clientagent.wire.messages import Progress
 from institutions.authentication import AgentIdentity
 from rounds import live
 from rounds.clock import now
-from rounds.lifecycle import PHASE_MOVES, Phase
-from rounds.models import Participation
+from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
+from rounds.models import ModelVersion, Participation
 
 
 def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
@@ -32,3 +32,11 @@ def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
     )
     if rows.update(**changed):
         live.announce(progress.run)
+
+
+def note_download(*, identity: AgentIdentity, version: ModelVersion, size: int) -> None:
+    """A base version went out to a bank: its live round counts the bytes. Other downloads belong to no round."""
+    live_rounds = Participation.objects.filter(
+        institution_id=identity.institution_id, round__base=version, round__state=RoundState.OPEN
+    )
+    live_rounds.update(bytes_down=F("bytes_down") + size)

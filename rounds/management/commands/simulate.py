@@ -86,7 +86,7 @@ class Rehearsal:
     def run(self) -> dict[str, Any]:
         plan_file = planning.read_plan_file(Path(self.options["plan"])) if self.options["plan"] else None
         injected = [faults.parse_fault(text) for text in self.options["fault_texts"]]
-        positive = self.options["positive"] or (plan_file and planning.positive_of(plan_file))
+        positive = self.options["positive"] or planning.positive_of(plan_file or {})
         with started(self.folder, port=0, with_torch=True) as (portal, host):
             self.say("splitting the table while the portal starts")
             banks = self._split(positive)
