@@ -27,6 +27,8 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="only the web part; run Celery beside it")
 
     def handle(self, *, host: str, port: int, no_worker: bool, **options: Any) -> None:
+        if no_worker and settings.CELERY_BROKER_URL.startswith("memory:"):
+            raise CommandError("without its own worker the portal needs a broker that others hear: set REDIS_URL")
         listener = _listen(host, port)
         call_command("migrate", interactive=False, verbosity=0)
         published = f" (published as {settings.FEDPORTAL_URL})" if settings.FEDPORTAL_URL else ""
