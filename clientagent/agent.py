@@ -7,7 +7,6 @@ speaks another protocol) ends the loop. Death at any instant is harmless: everyt
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 from clientagent.approval import ApprovalDesk, can_train, require_approved, utc_now
@@ -17,6 +16,7 @@ from clientagent.faults import Dropped, Faults
 from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
 from clientagent.progress import Reporter
+from clientagent.warmup import Warmup
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import (
     AgentRevoked,
@@ -47,10 +47,10 @@ class Agent:
         self._reporter = Reporter(portal.progress)
         self._books = Books(home)
         self._desk = ApprovalDesk(home, portal)
-        self._worker = Worker(home, portal, self._books, faults, self._reporter)
+        self._warmup = Warmup()
+        self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup)
         self._again: dict[str, int] = {}
         self._noted = -ACTIVITY_EVERY_S
-        self._warming: threading.Thread | None = None
 
     def run(self, *, once: bool = False, until_idle_s: float | None = None) -> None:
         """Work until ended: by a signal, after one piece of work (``once``), or after a time without any."""
@@ -72,13 +72,16 @@ class Agent:
             if answer is not None:
                 self._follow(answer)
                 idle_since = time.monotonic()
-            if once or (until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s):
+            elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
+                return
+            if once:
                 return
 
     def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> WorkAnswer | None:
         self._desk.reconsider()
         wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
         answer = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        self._home.note_state("approved")
         self._note()
         return answer
 
@@ -120,19 +123,14 @@ class Agent:
         if kind == "statistics_order":
             order = self._portal.open(signed, StatisticsOrder)
             self._portal.attend(order.run)
-            self._warm(order)
+            if require_approved(self._home, order.plan_hash).training.epochs and can_train():
+                self._warmup.start()
             return answer_statistics(self._home, self._portal, self._books, order).next
         if kind == "work_order":
             work = self._portal.open(signed, WorkOrder)
             self._portal.attend(work.run)
             return self._worker.do(signed, work).next
         raise Malformed(expected="a plan notice, a statistics order or a work order", got=str(kind)[:60])
-
-    def _warm(self, order: StatisticsOrder) -> None:
-        """Import torch while the others count: it takes seconds, and round 1 should not wait for it."""
-        if require_approved(self._home, order.plan_hash).training.epochs and can_train() and self._warming is None:
-            self._warming = threading.Thread(target=_import_models, name="warm", daemon=True)
-            self._warming.start()
 
     def _stop_run(self, document: dict[str, object], error: LedgerBroken) -> None:
         """The portal's history does not extend what we saw: nothing more for this run until a person has looked."""
@@ -154,7 +152,3 @@ class Agent:
         if problem or now - self._noted >= ACTIVITY_EVERY_S:
             self._noted = now
             self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))
-
-
-def _import_models() -> None:
-    from clientagent import models  # noqa: F401 - the import is the work

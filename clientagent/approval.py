@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from clientagent.home import Home, StoredDecision
 from clientagent.policy import Verdict, decide, load_policy
 from clientagent.portal import Portal
-from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported
+from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported, PolicyInvalid
 from clientagent.wire.messages import Decision, PlanNotice
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import sign_document
@@ -34,6 +34,7 @@ class ApprovalDesk:
 
     def __init__(self, home: Home, portal: Portal) -> None:
         self._home, self._portal = home, portal
+        self._looked: tuple[int, ...] = ()
 
     def fetch(self, plan_hash: str) -> Plan:
         """The plan, from disk or from the portal. Raises ``PlanHashMismatch`` and ``PlanInvalid``."""
@@ -52,12 +53,21 @@ class ApprovalDesk:
 
     def reconsider(self) -> None:
         """Say what did not reach the portal; look again at what waits for a hand: ``policy.toml`` may be wider now."""
-        for plan_hash in self._home.plan_hashes():
-            stored = self._home.decision(plan_hash)
-            if stored and not stored.posted:
-                self._post(stored)
-            elif stored and stored.said.decision == "pending":
-                self._settle(plan_hash, portal_approval=False)
+        if self._looked == (state := self._home.decisions_state):
+            return
+        try:
+            for plan_hash in self._home.plan_hashes():
+                self._look_again(plan_hash)
+        except PolicyInvalid as error:
+            log.error("%s. %s", error.sentence, error.action)
+        self._looked = state
+
+    def _look_again(self, plan_hash: str) -> None:
+        stored = self._home.decision(plan_hash)
+        if stored and not stored.posted:
+            self._post(stored)
+        elif stored and stored.said.decision == "pending":
+            self._settle(plan_hash, portal_approval=False)
 
     def say_by_hand(self, plan_hash: str, decision: str, reason: str = "") -> Decision:
         """What a person at the bank said. Raises ``PlanUnsupported`` for an approval of what cannot run here."""
