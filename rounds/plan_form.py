@@ -40,6 +40,12 @@ class PlanForm:
     def problem_count(self) -> int:
         return len(self.problems) + len(self.unsupported)
 
+    @property
+    def stray(self) -> list[tuple[str, str]]:
+        """Problems that no field of the form stands for, such as a name that no plan has."""
+        known = {spec.path for spec in all_fields()} | {path for path, _section in all_switches()} | {"features", "participants"}
+        return [(path, text) for path, text in self.problems.items() if path not in known and not path.startswith("features.")]
+
     def value(self, path: str) -> Any:
         """What stands in the document at this path; None where nothing does."""
         place: Any = self.document
@@ -117,7 +123,23 @@ def document_from_yaml(text: str) -> Json:
 
 
 def yaml_of(plan: Plan) -> str:
-    return yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    """The plan for reading: features one a line, what was left out left out, but every protection named."""
+    document = plan.model_dump(mode="json")
+    features = [{key: value for key, value in feature.items() if value is not None} for feature in document.pop("features")]
+    for name, part in document.items():
+        if isinstance(part, dict) and name != "privacy":
+            document[name] = {key: value for key, value in part.items() if value is not None}
+    head = {"project": document.pop("project"), "purpose": document.pop("purpose"), "label": document.pop("label")}
+    lines = "".join(f"- {_flow(feature)}\n" for feature in features)
+    return f"{_block(head)}features:\n{lines}{_block(document)}"
+
+
+def _flow(value: Json) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10_000).strip()
+
+
+def _block(value: Json) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
 
 
 # ------------------------------------------------------------------ from the form's fields

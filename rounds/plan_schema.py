@@ -38,6 +38,13 @@ class FieldSpec:
         return self.path.rsplit(".", 1)[-1]
 
     @property
+    def bounds(self) -> str:
+        """The range as people write it, where it has both ends or a meaningful one."""
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"({self.minimum:g} – {self.maximum:,g})" if self.maximum < 1e9 else f"(≥ {self.minimum:g})"
+
+    @property
     def label(self) -> str:
         return LABELS.get(self.path) or LABELS.get(self.name) or self.name.replace("_", " ").capitalize()
 

@@ -12,6 +12,7 @@ from typing import Any
 from django import template
 from django.template.context import Context
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,6 +23,10 @@ from clientagent.wire.signing import short
 from fedportal.navigation import account_entries, initials, navigation_entries
 from institutions.words import LOOKS as INSTITUTION_LOOKS
 from rounds import palette
+from rounds.models import Run
+from rounds.selectors import scope
+from rounds.selectors.grid import presence_of
+from rounds.selectors.scope import Audience
 from rounds.words import LOOKS, Look
 
 register = template.Library()
@@ -47,6 +52,12 @@ def state(value: object, kind: str = "") -> SafeString:
     """A state as a badge. ``kind`` (run, round, phase, seat, decision, agent, key, institution) tells equal words apart."""
     look = look_of(str(value), kind)
     return format_html('<span class="badge state bg-{}-lt">{}{}</span>', look.tone, icon(look.icon), look.word)
+
+
+@register.simple_tag
+def presence(seen: dt.datetime | None) -> SafeString:
+    """Whether an agent is there, from when it was last heard."""
+    return state(presence_of(seen, timezone.now()), "presence")
 
 
 @register.simple_tag
@@ -93,7 +104,7 @@ def dash() -> SafeString:
 @register.simple_tag(name="bytes")
 def bytes_(count: int | None) -> SafeString | str:
     """A size in decimal units: 950 B, 12.4 kB, 3.1 MB."""
-    return dash() if count is None else bytes_text(count)
+    return dash() if count is None or count == "" else bytes_text(count)
 
 
 def bytes_text(count: int | float) -> str:
@@ -107,9 +118,9 @@ def bytes_text(count: int | float) -> str:
 
 
 @register.simple_tag
-def number(value: float | int | None, digits: int = 0) -> SafeString | str:
-    """A number with the language's separators; a dash for none."""
-    return dash() if value is None else number_format(round(value, digits), digits, force_grouping=True)
+def number(value: float | int | str | None, digits: int = 0) -> SafeString | str:
+    """A number with the language's separators; a dash for none, and for what a template did not find."""
+    return dash() if value is None or value == "" else number_format(round(value, digits), digits, force_grouping=True)
 
 
 @register.simple_tag
@@ -121,7 +132,7 @@ def signed(value: float, digits: int = 4) -> str:
 
 @register.simple_tag
 def percent(value: float | None, digits: int = 0) -> SafeString | str:
-    return dash() if value is None else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+    return dash() if value is None or value == "" else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
 
 
 @register.simple_tag
@@ -170,6 +181,17 @@ def copy_button(value: str) -> SafeString:
     )
 
 
+@register.inclusion_tag("components/sort.html", takes_context=True)
+def sort(context: Context, order: Any, name: str, label: str, extra: str = "") -> dict[str, str]:
+    """A table's head that orders by this column, and the other way round when it already does."""
+    request = context["request"]
+    query = request.GET.copy()
+    query.pop("page", None)
+    query["order"] = f"-{name}" if order.current == name else name
+    direction = {name: "ascending", f"-{name}": "descending"}.get(order.current, "")
+    return {"label": label, "url": f"?{query.urlencode()}", "direction": direction, "extra": extra}
+
+
 @register.inclusion_tag("components/empty.html")
 def empty(title: str, text: str = "", symbol: str = "inbox", url: str = "", action: str = "") -> dict[str, str]:
     """An empty panel: why it is empty, and the next step as a button where there is one."""
@@ -202,6 +224,23 @@ def at(items: Sequence[Any], place: int) -> Any:
 def hundredths(share: float) -> int:
     """A share as an attribute of <progress>, in no language's notation."""
     return round(100 * share)
+
+
+@register.filter
+def slugify_path(path: str) -> str:
+    """A plan's dotted field as an id of the page."""
+    return "plan-" + path.replace(".", "-")
+
+
+@register.simple_tag
+def trans_schema(sentence: str) -> str:
+    """A sentence of the plan's schema in the reader's language; the schema itself knows no Django."""
+    return _(sentence) if sentence else ""
+
+
+@register.filter
+def reason_for(run: Run, audience: Audience) -> str:
+    return scope.reason_for(run, audience)
 
 
 @register.filter

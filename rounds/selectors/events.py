@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from audit.models import Entry
 from institutions.happenings import SENTENCES as HAPPENINGS
-from institutions.models import Institution
+from institutions.models import Agent, Institution
 from institutions.words import BAD, BUSY, CALM, CARE, GOOD
 from rounds.selectors.scope import Audience
 
@@ -52,8 +52,10 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "chain_anchored": (CALM, "link", gettext_noop("A run's or project's chain was anchored here")),
 }
 PLAIN = {"update_refused": gettext_noop("An update of %(bank)s was refused"), "institution_unfit": gettext_noop("%(bank)s: its data do not fit the plan"),
-         "work_refused": gettext_noop("%(bank)s refused the work of round %(round)s"), "bank_dropped": gettext_noop("%(bank)s was dropped")}
+         "work_refused": gettext_noop("%(bank)s refused the work of round %(round)s"), "bank_dropped": gettext_noop("%(bank)s was dropped"), "run_failed": gettext_noop("Run failed")}
 """What an operator reads about another bank: that it happened, not why."""
+PRIVATE = ("run_failed",)
+"""About no one bank, yet its reason tells why each bank was not ready."""
 EXCEPTIONS = ("institution_unfit", "update_refused", "update_late", "work_refused", "round_abandoned", "run_paused", "run_stopped", "run_failed", "bank_dropped")
 
 
@@ -66,6 +68,7 @@ class Line:
     at_utc: str
     kind: str
     actor: str
+    who: str
     tone: str
     icon: str
     text: str
@@ -86,18 +89,27 @@ def lines(rows: QuerySet[Entry], audience: Audience) -> list[Line]:
     columns = ("chain_id", "seq", "at_utc", "kind", "actor")
     values = rows.values(*columns, *(f"body__{name}" for name in FIELDS))
     names = dict(Institution.objects.values_list("slug", "name"))
-    return [_line(value, names, audience) for value in values]
+    found = list(values)
+    agents = _agents({value["actor"] for value in found})
+    return [_line(value, names, agents, audience) for value in found]
+
+
+def _agents(actors: set[str]) -> dict[str, str]:
+    """The bank's name for each agent among these actors."""
+    ids = [actor.removeprefix("agent:") for actor in actors if actor.startswith("agent:")]
+    rows = Agent.objects.filter(pk__in=ids).values_list("pk", "institution__name") if ids else []
+    return {f"agent:{pk}": _("agent of %(bank)s") % {"bank": name} for pk, name in rows}
 
 
 def may_read(entry: Entry, audience: Audience) -> bool:
     """An operator reads entries about its own institution and those about no bank."""
-    return audience.sees_all or entry.body.get("institution", audience.institution_slug) == audience.institution_slug
+    return audience.sees_all or entry.kind not in PRIVATE and entry.body.get("institution", audience.institution_slug) == audience.institution_slug
 
 
-def _line(value: Mapping[str, Any], names: Mapping[str, str], audience: Audience) -> Line:
+def _line(value: Mapping[str, Any], names: Mapping[str, str], agents: Mapping[str, str], audience: Audience) -> Line:
     body = {name: value[f"body__{name}"] for name in FIELDS}
     slug = body["institution"] or ""
-    readable = audience.sees_all or slug in ("", audience.institution_slug)
+    readable = audience.sees_all or (slug in ("", audience.institution_slug) and value["kind"] not in PRIVATE)
     tone, icon, sentence = SENTENCES.get(value["kind"], (CALM, "circle-dot", ""))
     if not readable:
         sentence = PLAIN.get(value["kind"], sentence)
@@ -106,7 +118,8 @@ def _line(value: Mapping[str, Any], names: Mapping[str, str], audience: Audience
     else:
         icon, text = _told_by_institutions(value["kind"], value["actor"], names.get(slug, slug))
     return Line(
-        value["chain_id"], value["seq"], value["at_utc"], value["kind"], value["actor"], tone, icon, text, slug, body["round"], readable
+        value["chain_id"], value["seq"], value["at_utc"], value["kind"], value["actor"],
+        agents.get(value["actor"], value["actor"].removeprefix("user:")), tone, icon, text, slug, body["round"], readable
     )
 
 

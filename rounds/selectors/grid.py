@@ -16,11 +16,17 @@ from rounds.selectors.scope import Audience
 OFFLINE_AFTER = timedelta(seconds=60)
 """An agent's long poll lasts at most 25 seconds; one that was silent for longer than two of them is away."""
 
-_STEPS = (Phase.PULLED, Phase.TRAINING, Phase.UPLOADING, Phase.RECEIVED)
 _REACHED = {
     Phase.INVITED: 0, Phase.PULLED: 1, Phase.TRAINING: 1, Phase.READY: 2, Phase.UPLOADING: 2, Phase.RECEIVED: 4, Phase.ACCEPTED: 4,
 }
 """How many of the steps lie behind a bank in this phase."""
+
+
+def presence_of(seen: datetime | None, now: datetime) -> str:
+    """online, offline, or never."""
+    if seen is None:
+        return "never"
+    return "offline" if now - seen > OFFLINE_AFTER else "online"
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def _seat_row(
     reached = {"invited": 0, "approved": 1, "counted": 2, "seated": 3}.get(seat.state, -1)
     bad = {"refused": 0, "unfit": 1, "absent": 1, "dropped": 2}.get(seat.state, 9)
     cells = [Cell("bad" if i == bad else "done" if i < max(reached, bad if bad < 9 else 0) else "active" if i == reached and i < 2 else "ahead") for i in range(3)]
-    reason, since = away(seat, agents, now) if seat.state in ("invited", "approved") else ("", None)
+    reason, since = away(seat, agents, now) if visible and seat.state in ("invited", "approved") else ("", None)
     advice = ""
     if seat.state == Seat.State.INVITED and not reason:
         reason = _("This bank has not approved the plan yet")
@@ -205,7 +211,7 @@ def _reason(
     """Why a bank is not further: what it was refused for, or what is being waited for."""
     if part.problem and phase in (Phase.REJECTED, Phase.DROPPED):
         return (problem_sentence(part.problem), None, part.problem.get("action", "")) if visible else ("", None, "")
-    if phase in (Phase.RECEIVED, Phase.ACCEPTED, Phase.LATE, Phase.DROPPED):
+    if not visible or phase in (Phase.RECEIVED, Phase.ACCEPTED, Phase.LATE, Phase.DROPPED):
         return "", None, ""
     reason, since = away(part.seat, agents, now)
     if not reason and phase == Phase.INVITED:

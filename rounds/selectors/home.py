@@ -19,7 +19,7 @@ from rounds import palette
 from rounds.lifecycle import RUN_OPEN, RunState
 from rounds.models import Plan, PlanDecision, PortalApproval, Project, Receipt, Run, Seat
 from rounds.selectors.events import Line, exceptions
-from rounds.selectors.grid import OFFLINE_AFTER
+from rounds.selectors.grid import presence_of
 from rounds.selectors.lists import run_rows
 from rounds.selectors.scope import Audience, visible_plans
 
@@ -63,13 +63,7 @@ def health(now: datetime | None = None) -> list[Bank]:
     rows = Institution.objects.annotate(
         agent_count=Count("agents", filter=approved), seen=Max("agents__last_seen_at", filter=approved)
     )
-    return [Bank(row, places.get(row.pk, 0), _presence(row.seen, now), row.seen) for row in rows]
-
-
-def _presence(seen: datetime | None, now: datetime) -> str:
-    if seen is None:
-        return "never"
-    return "offline" if now - seen > OFFLINE_AFTER else "online"
+    return [Bank(row, places.get(row.pk, 0), presence_of(row.seen, now), row.seen) for row in rows]
 
 
 def needs_of_administrator(runs: list[Run]) -> list[Need]:

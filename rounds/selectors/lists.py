@@ -32,7 +32,7 @@ def plan_rows(audience: Audience, project: Project | None = None) -> QuerySet[Pl
 def run_rows(audience: Audience, *, state: str = "", project: str = "") -> QuerySet[Run]:
     """Runs with their published rounds, banks and the pooled figures of their newest evaluated version."""
     newest = ModelVersion.objects.filter(run=OuterRef("pk"), pooled__isnull=False).order_by("-number")
-    rows = visible_runs(audience)
+    rows = Run.objects.filter(pk__in=visible_runs(audience).values("pk")).select_related("plan__project", "selected")
     rows = rows.filter(state=state) if state else rows
     rows = rows.filter(plan__project__slug=project) if project else rows
     return rows.annotate(

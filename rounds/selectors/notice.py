@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 
 from rounds.lifecycle import RunState
 from rounds.models import Run, Seat
-from rounds.selectors.scope import Audience
+from rounds.selectors.scope import Audience, reason_for
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _preparing(run: Run, seats: Sequence[Seat]) -> Notice:
 
 def _ended(run: Run, audience: Audience, tone: str, icon: str, title: str, text: str) -> Notice:
     url = reverse("rounds:plan", args=[run.plan.hash]) if audience.administers else ""
-    return Notice(tone, icon, title % {"reason": run.reason or _("no reason was given")}, text, url=url, action=_("To the plan"))
+    return Notice(tone, icon, title % {"reason": reason_for(run, audience) or _("no reason was given")}, text, url=url, action=_("To the plan"))
 
 
 def _finished(run: Run, seats: Sequence[Seat]) -> Notice:

@@ -23,6 +23,9 @@ from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
 
+OPEN_SECTIONS = ("basics", "model", "training", "schedule")
+"""The others show their values in one line until they are opened."""
+
 
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
@@ -78,7 +81,10 @@ def _drawn(form: PlanForm, section: Any) -> dict[str, Any]:
     ]  # fmt: skip
     fields = [shown(form, spec) for spec in section.fields]
     count = sum(1 for field in fields if field.problem) + sum(1 for switch in switches if switch["problem"])
-    return {"section": section, "fields": fields, "switches": switches, "problem_count": count}
+    on = [str(switch["section"].title) for switch in switches if switch["on"]]
+    brief = " · ".join([f"{field.spec.label} {field.text}" for field in fields if not field.hidden and field.text] + on)
+    is_open = bool(count) or section.name in OPEN_SECTIONS
+    return {"section": section, "fields": fields, "switches": switches, "problem_count": count, "brief": brief, "is_open": is_open}
 
 
 def _features(form: PlanForm) -> list[dict[str, Any]]:
@@ -100,11 +106,11 @@ def _features(form: PlanForm) -> list[dict[str, Any]]:
 def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
     audience = audience_of(request.user)
     plan = plan_for(audience, plan_hash)
-    document = plan.document
+    document, words = plan.document, decisions_on(plan, audience)
     before = plan_before(plan.project, earlier_than=plan)
     context = {
         "plan": plan, "document": document, "audience": audience, "effects": effects_of(document), "readable": plan_form.yaml_of(document),
-        "decisions": decisions_on(plan, audience), "before": before, "differences": differences(before.document, document) if before else [],
+        "decisions": words, "my_word": next((word for word in words if word.own), None), "before": before, "differences": differences(before.document, document) if before else [],
         "runs": visible_runs(audience).filter(plan=plan), "approve_command": f"fedagent plans approve {plan.hash}",
     }  # fmt: skip
     return render(request, "rounds/plan/detail.html", context)
