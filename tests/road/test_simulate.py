@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_model_though_agents_are_killed(table, undi
     assert again["model_digest"] == undisturbed["model_digest"]
     assert again["plan_hash"] == undisturbed["plan_hash"]
     assert again["final"] == undisturbed["final"]
-    assert again["central"] in (None, {"auc": None})
+    assert again["central"] is None
     assert again["local"] == []
 
 
@@ -120,7 +120,6 @@ def test_wrong_usage_ends_with_2(argv):
         (["--fault", "bank-9:1:training:kill"], "bank-9"),
         (["--fault", "bank-1:1:keys:drop"], "secure aggregation"),
         (["--fault", "bank-1:training:kill"], "BANK:ROUND:PHASE:ACTION"),
-        (["--banks", "2"], "min_banks"),
         (["--skew", "sideways"], "sideways"),
     ],
 )

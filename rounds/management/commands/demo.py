@@ -22,7 +22,7 @@ from institutions.models import Role, User
 from institutions.services import accept_invitation, invite_person
 from rounds.models import Run
 from rounds.rehearsal import planning, processes, report, scratch, tools
-from rounds.rehearsal.banks import Bank
+from rounds.rehearsal.banks import Bank, remembered
 from rounds.rehearsal.federation import Federation, assemble, started
 from rounds.rehearsal.watching import follow
 
@@ -96,12 +96,11 @@ class Demo:
 
     def _make_banks(self) -> list[Bank]:
         made = tools.run_json(
-            "generate", "--scenario", self.options["scenario"], "--out", str(self.folder / "banks"),
+            "generate", "--scenario", self.options["scenario"], "--out", str(self.folder / "tables"),
             "--seed", str(self.options["seed"]),
         )
         self._label = made["label"]
-        homes = self.folder / "homes"
-        return [Bank(part["slug"], part["name"], Path(part["path"]), homes / part["slug"]) for part in made["banks"]]
+        return remembered([{"institution": part["slug"], **part} for part in made["banks"]], self.folder)
 
     def _draft(self, banks: list[Bank]) -> Plan:
         text = tools.run(
@@ -139,7 +138,7 @@ class Demo:
 
     def _tell(self, run: Run, portal: processes.Portal) -> None:
         result = report.result_of(
-            run, banks=self.folder / "banks", reference=self.options["exit"], peak_rss_mb=portal.peak_rss_mb
+            run, folder=self.folder, reference=self.options["exit"], peak_rss_mb=portal.peak_rss_mb
         )
         self.say("\n" + report.rounds_table(result["rounds"]) + "\n\n" + report.scores_text(result))
 
