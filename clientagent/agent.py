@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from clientagent.approval import ApprovalDesk, can_train, require_approved, utc_now
 from clientagent.books import Books
@@ -27,7 +28,8 @@ from clientagent.wire.errors import (
     ProtocolUnsupported,
     Refusal,
 )
-from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
+from clientagent.wire.messages import Head, PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
+from clientagent.wire.signing import Signed
 from clientagent.work import Worker
 
 FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
@@ -57,7 +59,7 @@ class Agent:
         idle_since, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
             try:
-                answer = self._ask(once, until_idle_s, idle_since)
+                found = self._ask(once, until_idle_s, idle_since)
                 pause = FIRST_PAUSE_S
             except FINAL:
                 raise
@@ -69,32 +71,33 @@ class Agent:
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
-            if answer is not None:
-                self._follow(answer)
+            if found is not None:
+                self._follow(*found)
                 idle_since = time.monotonic()
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 return
             if once:
                 return
 
-    def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> WorkAnswer | None:
+    def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> tuple[WorkAnswer, Head | None] | None:
         self._desk.reconsider()
         wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
-        answer = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        found = self._portal.work(wait_s=min(WAIT_S, round(wait)))
         self._home.note_state("approved")
         self._note()
-        return answer
+        return found
 
-    def _follow(self, answer: WorkAnswer) -> None:
+    def _follow(self, answer: WorkAnswer, sent: Head | None) -> None:
         """Do a piece of work and whatever the portal hands over with its receipt."""
         following: WorkAnswer | None = answer
         while following is not None:
-            following = self._handle(following)
+            following = self._handle(following, sent)
 
-    def _handle(self, answer: WorkAnswer) -> WorkAnswer | None:
+    def _handle(self, answer: WorkAnswer, sent: Head | None) -> WorkAnswer | None:
         """Do one piece of work. A refusal is logged, and makes the agent slower to look at the same order again."""
         order = answer.order
         try:
+            self._portal.check_head(answer.head, sent)
             following = self._dispatch(answer)
             self._again.pop(digest_of(order.document), None)
             return following
@@ -103,7 +106,7 @@ class Agent:
         except Dropped:
             log.info("this rehearsal's bank leaves the round")
         except LedgerBroken as error:
-            self._stop_run(order.document, error)
+            self._stop_run(order, error)
         except PortalUnreachable as error:
             log.warning("%s; the work waits on disk", error.sentence)
         except Refusal as error:
@@ -132,15 +135,17 @@ class Agent:
             return self._worker.do(signed, work).next
         raise Malformed(expected="a plan notice, a statistics order or a work order", got=str(kind)[:60])
 
-    def _stop_run(self, document: dict[str, object], error: LedgerBroken) -> None:
+    def _stop_run(self, order: Signed, error: LedgerBroken) -> None:
         """The portal's history does not extend what we saw: nothing more for this run until a person has looked."""
-        run = document.get("run")
+        run = str(order.document.get("run"))
         log.critical("%s. The agent stops run %s. %s", error.sentence, run, error.action)
         self._note(problem=error.sentence)
-        if isinstance(run, str):
-            folder = self._home.run(run)
-            if folder.stopped is None:
-                folder.stop(error.problem())
+        folder = self._home.run(run)
+        if folder.stopped is None:
+            folder.stop(error.problem())
+        if order.document.get("type") == "work_order":
+            with suppress(Refusal):
+                self._worker.refuse(self._portal.open(order, WorkOrder), error)
 
     def _wait_after(self, order_digest: str) -> None:
         times = self._again[order_digest] = self._again.get(order_digest, 0) + 1

@@ -47,7 +47,7 @@ class ApprovalDesk:
     def answer(self, notice: PlanNotice) -> Decision:
         """Decide on the plan of a notice and say so. One that is not what its hash says, or unreadable, is refused."""
         try:
-            return self._settle(notice.plan_hash, portal_approval=notice.portal_approval)
+            return self._settle(notice.plan_hash, asked=True, portal_approval=notice.portal_approval)
         except (PlanHashMismatch, PlanInvalid) as error:
             return self._say(notice.plan_hash, Verdict("refused", "policy", error.sentence))
 
@@ -67,7 +67,7 @@ class ApprovalDesk:
         if stored and not stored.posted:
             self._post(stored)
         elif stored and stored.said.decision == "pending":
-            self._settle(plan_hash, portal_approval=False)
+            self._settle(plan_hash, asked=False)
 
     def say_by_hand(self, plan_hash: str, decision: str, reason: str = "") -> Decision:
         """What a person at the bank said. Raises ``PlanUnsupported`` for an approval of what cannot run here."""
@@ -78,14 +78,15 @@ class ApprovalDesk:
             raise PlanUnsupported(expected="a plan that this agent can run", got=verdict.reason)
         return self._say(plan_hash, hand)
 
-    def _settle(self, plan_hash: str, *, portal_approval: bool) -> Decision:
+    def _settle(self, plan_hash: str, *, asked: bool, portal_approval: bool = False) -> Decision:
+        """Decide; a word that stands is said again only to a portal that asks."""
         stored = self._home.decision(plan_hash)
         by_hand = stored is not None and stored.said.by == "hand"
         hand = Verdict(stored.said.decision, "hand", stored.said.reason) if stored and by_hand else None
         verdict = self._decide(self.fetch(plan_hash), hand, portal_approval=portal_approval)
-        if stored and _same(stored.said, verdict):
-            return self._post(stored)
-        return self._say(plan_hash, verdict)
+        if not stored or not _same(stored.said, verdict):
+            return self._say(plan_hash, verdict)
+        return self._post(stored) if asked else stored.said
 
     def _decide(self, plan: Plan, hand: Verdict | None, *, portal_approval: bool) -> Verdict:
         policy = load_policy(self._home.policy_path)

@@ -133,6 +133,6 @@ def _check_heading(heading: dict[str, Any], run: str, plan: Plan, story: Story) 
         if heading.get(name) != expected:
             raise LedgerBroken(expected=f"the heading's {name} {expected}", got=str(heading.get(name)))
     if heading.get("reason") not in story.reasons:
-        raise LedgerBroken(expected="a reason that an entry gives", got=str(heading.get("reason")))
+        raise LedgerBroken(expected="in the heading a reason that an entry gives", got=str(heading.get("reason")))
     if unknown := sorted(set(heading) - set(said) - {"reason"}):
         raise LedgerBroken(expected="a heading that the entries prove", got=f"{', '.join(unknown)} beside it")

@@ -36,6 +36,7 @@ from clientagent.wire.errors import (
     DigestMismatch,
     InstitutionSuspended,
     KeyUnknown,
+    LedgerBroken,
     ManifestMismatch,
     PlanUnsupported,
     PortalUnreachable,
@@ -63,9 +64,9 @@ from clientagent.wire.weights import initial_weights
 
 PASSING = (
     PortalUnreachable, TooManyRequests, ClockSkewed, Replayed, AgentNotApproved, AgentRevoked, InstitutionSuspended,
-    KeyUnknown, ProtocolUnsupported,
+    KeyUnknown, ProtocolUnsupported, LedgerBroken,
 )  # fmt: skip
-"""Troubles with the way or with our standing, not with the work: it stays on disk and is tried again."""
+"""Troubles with the way, our standing or the portal, not with the work: it stays on disk, and the loop decides."""
 ON_THE_WAY = (SignatureInvalid, DigestMismatch, Truncated)
 """What the portal says of bytes that were damaged on the way to it."""
 
@@ -92,7 +93,7 @@ class Worker:
         except passing:
             raise
         except Refusal as error:
-            self._refuse(order, error)
+            self.refuse(order, error)
             raise
         finally:
             self._reporter.clear()
@@ -188,7 +189,7 @@ class Worker:
         log.info("version %d evaluated", order.base_number)
         return answer
 
-    def _refuse(self, order: WorkOrder, error: Refusal) -> None:
+    def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
         refusal = WorkRefusal(
             run=order.run, institution=self._portal.identity.institution, round=order.round, attempt=order.attempt,

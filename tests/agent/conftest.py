@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,10 +39,12 @@ def portal(serve: Callable[..., PortalDouble]) -> PortalDouble:
 
 
 @pytest.fixture
-def bank(home: Home) -> Callable[[PortalDouble], Home]:
-    """Enrols the home at a portal, with a table that fits and a policy that approves."""
+def bank(tmp_path: Path) -> Callable[[PortalDouble], Home]:
+    """Enrols a new home at a portal, with a table that fits and a policy that approves."""
+    numbers = itertools.count()
 
     def enrol(portal: PortalDouble) -> Home:
+        home = Home(tmp_path / f"bank-{next(numbers)}")
         enrolment.enrol(home, url=portal.url, code=portal.code, name="north-agent")
         write_table(home.path / "table.csv")
         home.policy_path.write_text(POLICY)

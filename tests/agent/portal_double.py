@@ -444,13 +444,16 @@ ROUTES = [
 def pool(plan: Plan, report: m.StatisticsReport) -> m.PreprocessingSpec:
     """One bank's moments as the specification of all; enough to train on."""
     numeric = [
-        m.NumericInput(name=one.name, mean=one.mean, scale=max((one.m2 / max(one.count, 1)) ** 0.5, 1e-6), indicator=one.missing > 0)
+        m.NumericInput(
+            name=one.name, mean=one.mean, scale=max((one.m2 / max(one.count, 1)) ** 0.5, 1e-6), indicator=one.missing > 0
+        )
         for one in report.numeric
     ]  # fmt: skip
     listed = {feature.name: feature.categories for feature in plan.features}
     categorical = [
         m.CategoricalInput(
-            name=one.name, categories=[as_text(value) for value in listed[one.name] or sorted(one.counts)], other=listed[one.name] is None
+            name=one.name, categories=[as_text(value) for value in listed[one.name] or sorted(one.counts)],
+            other=listed[one.name] is None,
         )
         for one in report.categorical
     ]  # fmt: skip
