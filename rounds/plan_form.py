@@ -134,12 +134,19 @@ def yaml_of(plan: Plan) -> str:
     return f"{_block(head)}features:\n{lines}{_block(document)}"
 
 
+class _Readable(yaml.SafeDumper):
+    """Objects in lines of their own, lists of values in one."""
+
+
+_Readable.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True))
+
+
 def _flow(value: Json) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10_000).strip()
 
 
 def _block(value: Json) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
+    return yaml.dump(value, Dumper=_Readable, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
 
 
 # ------------------------------------------------------------------ from the form's fields

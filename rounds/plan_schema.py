@@ -42,7 +42,7 @@ class FieldSpec:
         """The range as people write it, where it has both ends or a meaningful one."""
         if self.minimum is None or self.maximum is None:
             return ""
-        return f"({self.minimum:g} – {self.maximum:,g})" if self.maximum < 1e9 else f"(≥ {self.minimum:g})"
+        return f"({self.minimum:g} – {self.maximum:,.10g})" if self.maximum < 1e9 else f"(≥ {self.minimum:g})"
 
     @property
     def label(self) -> str:

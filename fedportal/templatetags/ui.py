@@ -37,14 +37,9 @@ NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 def icon(name: str, extra: str = "", label: str = "") -> SafeString:
     """An icon of the sprite. Without a label it is decoration beside a word, and screen readers skip it."""
     described = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
-    return format_html(
-        '<svg class="icon {}" {} width="24" height="24" fill="none" stroke="currentColor" stroke-width="1.75"'
-        ' stroke-linecap="round" stroke-linejoin="round"><use href="{}#{}"></use></svg>',
-        extra,
-        SafeString(described),
-        static("vendor/icons.svg"),
-        name,
-    )
+    classes = f"icon {extra}".strip()
+    drawing = '<svg class="{}" {}><use href="{}#{}"></use></svg>'
+    return format_html(drawing, classes, SafeString(described), static("vendor/icons.svg"), name)
 
 
 @register.simple_tag

@@ -77,7 +77,7 @@ class Line:
     readable: bool
 
 
-def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 40) -> list[Line]:
+def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 30) -> list[Line]:
     """The latest entries of a run's chain, newest first; of one round where it is named."""
     rows = Entry.objects.filter(chain_id=chain)
     if round_number is not None:

@@ -17,7 +17,7 @@ from clientagent.wire.errors import Malformed, Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
 from rounds import exports, services
-from rounds.drawing import charts_key, charts_message
+from rounds.drawing import charts_key, charts_message, parts_of
 from rounds.lifecycle import RunState
 from rounds.models import Run
 from rounds.selectors.lists import run_rows
@@ -59,7 +59,7 @@ def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     snap = snapshot(run_id, audience, asked_round)
     actions = [dict(zip(("name", "title", "effect", "verb", "style"), action, strict=True)) for action in ACTIONS]
     context = {
-        "snap": snap, "run": snap.run, "audience": audience, "asked_round": asked_round, "actions": actions,
+        "snap": snap, "parts": parts_of(snap), "run": snap.run, "audience": audience, "asked_round": asked_round, "actions": actions,
         "charts": charts_message(snap), "charts_key": charts_key(snap), "language": get_language(),
         "verify_command": f"fedagent verify {file_name(snap.run)}.json",
     }  # fmt: skip
