@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from clientagent.wire.signing import PrivateKey
 from institutions import services
@@ -20,7 +20,7 @@ from tests.cast import Bank, browser, make_pending_agent
 
 
 @pytest.fixture
-def wheel(tmp_path: Path, settings: SettingsWrapper) -> Wheel:
+def wheel(tmp_path: Path, settings: Settings) -> Wheel:
     """A wheel that was put there by hand."""
     settings.FEDPORTAL_WHEEL_DIR = tmp_path
     path = tmp_path / "fedagent-0.0.1-py3-none-any.whl"
@@ -57,7 +57,7 @@ def test_the_wheel_is_served_to_anybody_by_its_name(db: None, wheel: Wheel) -> N
     assert Client().get("/agent/..%2Fkeys%2Fportal.pem").status_code == 404
 
 
-def test_the_wheel_is_built_from_the_agents_source_once(tmp_path: Path, settings: SettingsWrapper) -> None:
+def test_the_wheel_is_built_from_the_agents_source_once(tmp_path: Path, settings: Settings) -> None:
     settings.FEDPORTAL_WHEEL_DIR = tmp_path
     first = agent_wheel()
     assert first is not None
