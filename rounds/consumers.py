@@ -87,9 +87,7 @@ class Channel:
 class Socket:
     """One browser: a place for one drawing. A slow line gets fewer drawings, never older ones."""
 
-    def __init__(
-        self, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]], charts_key: str
-    ) -> None:
+    def __init__(self, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]], charts_key: str) -> None:
         self._send, self.close = send, close
         self.channel: Channel | None = None
         self._newest: dict[str, Any] | None = None
@@ -123,7 +121,10 @@ class Socket:
 
     def _message(self, drawing: dict[str, Any]) -> dict[str, Any]:
         self._seq += 1
-        message = {"seq": self._seq, "html": {name: html for name, html in drawing["parts"].items() if self._sent.get(name) != html}}
+        message = {
+            "seq": self._seq,
+            "html": {name: html for name, html in drawing["parts"].items() if self._sent.get(name) != html},
+        }
         self._sent = drawing["parts"]
         if drawing["charts_key"] != self._charts_key:
             self._charts_key = drawing["charts_key"]
@@ -174,7 +175,7 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     def _admit(self) -> Audience:
         """Read the person anew: a socket lives long, and a seat may be taken away meanwhile."""
-        user = User.objects.filter(pk=getattr(self.scope["user"], "pk", None)).first()
+        user = User.objects.filter(pk=self.scope["user"].pk or 0).first()
         audience = audience_of(user)
         run_for(audience, self.run_id)
         return audience

@@ -53,7 +53,7 @@ def draw(view: View, *, known_charts: str = "") -> Drawing:
 
 def parts_of(snap: Snapshot) -> dict[str, str]:
     context = {"snap": snap, "run": snap.run, "audience": snap.audience}
-    return {part: mark_safe(_lean(render_to_string(f"rounds/run/{part}.html", context))) for part in PARTS}  # noqa: S308 - our own templates
+    return {part: mark_safe(_lean(render_to_string(f"rounds/run/{part}.html", context))) for part in PARTS}
 
 
 def _lean(html: str) -> str:
@@ -71,7 +71,9 @@ def figures_of(snap: Snapshot) -> list[Figure]:
 
 def charts_message(snap: Snapshot) -> dict[str, Any]:
     figures = figures_of(snap)
-    html = render_to_string("rounds/run/charts.html", {"figures": figures, "snap": snap, "nothing_drawn": all(f.is_empty for f in figures)})
+    html = render_to_string(
+        "rounds/run/charts.html", {"figures": figures, "snap": snap, "nothing_drawn": all(f.is_empty for f in figures)}
+    )
     return {"html": html, "figures": {figure.name: figure.json for figure in figures}}
 
 

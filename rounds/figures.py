@@ -40,9 +40,19 @@ def run_figures(series: Series, places: dict[int, int], *, rounds: int) -> list[
     """The charts of a run in the order of the page."""
     selected = series.selected
     return [
-        _metric("auc", _("AUC"), _("Hold-out customers; higher is better"), series.metrics.get("auc", []), places, rounds, selected),
+        _metric(
+            "auc", _("AUC"), _("Hold-out customers; higher is better"), series.metrics.get("auc", []), places, rounds, selected
+        ),
         _metric("ks", _("KS"), _("Hold-out customers; higher is better"), series.metrics.get("ks", []), places, rounds, selected),
-        _metric("loss", _("Log loss"), _("Validation customers; chooses the result"), series.metrics.get("loss", []), places, rounds, selected),
+        _metric(
+            "loss",
+            _("Log loss"),
+            _("Validation customers; chooses the result"),
+            series.metrics.get("loss", []),
+            places,
+            rounds,
+            selected,
+        ),
         _bytes(series.costs, rounds),
         _durations(series.costs, rounds),
     ]
@@ -54,9 +64,7 @@ def _metric(
     own = any(trace.own for trace in traces)
     drawn = [_line(trace, places, own_known=own, selected=selected) for trace in traces]
     numbers = sorted({number for trace in traces for number in trace.values})
-    rows = [
-        [str(number), *(_figure(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)
-    ]
+    rows = [[str(number), *(_figure(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)]
     head = [_("Version"), *(label(trace) for trace in traces)]
     figure = go.Figure(drawn, layout=_layout(rounds, numbers, hover="x unified"))
     return Figure(name, title, note, figure.to_plotly_json(), head, rows)
@@ -70,10 +78,20 @@ def _line(trace: Trace, places: dict[int, int], *, own_known: bool, selected: in
     symbols = ["star" if pooled and number == selected else "circle" for number in numbers]
     sizes = [12 if symbol == "star" else 5 if strong else 4 for symbol in symbols]
     return go.Scatter(
-        x=numbers, y=[trace.values[number] for number in numbers], name=label(trace), meta="ink" if pooled else "bank",
-        mode="lines+markers", opacity=1.0 if strong or not own_known else 0.65, connectgaps=True,
-        line={"width": 3 if strong else 1.75, "color": INK if pooled else palette.colour(place), "dash": palette.dash(place) if not pooled else "solid"},
-        marker={"size": sizes, "symbol": symbols}, hovertemplate="%{y:.4f}",
+        x=numbers,
+        y=[trace.values[number] for number in numbers],
+        name=label(trace),
+        meta="ink" if pooled else "bank",
+        mode="lines+markers",
+        opacity=1.0 if strong or not own_known else 0.65,
+        connectgaps=True,
+        line={
+            "width": 3 if strong else 1.75,
+            "color": INK if pooled else palette.colour(place),
+            "dash": palette.dash(place) if not pooled else "solid",
+        },
+        marker={"size": sizes, "symbol": symbols},
+        hovertemplate="%{y:.4f}",
     )
 
 
@@ -84,14 +102,18 @@ def roc_figure(curve: tuple[list[float], list[float]]) -> Figure:
     lines = [
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#adb5bd", "width": 1, "dash": "dot"}, hoverinfo="skip"),
         go.Scatter(
-            x=[x for x, _y in shown], y=[y for _x, y in shown], mode="lines", meta="ink", line={"color": INK, "width": 2.5},
+            x=[x for x, _y in shown],
+            y=[y for _x, y in shown],
+            mode="lines",
+            meta="ink",
+            line={"color": INK, "width": 2.5},
             hovertemplate=_("of the good") + " %{x:.1%}<br>" + _("of the bad") + " %{y:.1%}<extra></extra>",
         ),
-    ]  # fmt: skip
+    ]
     layout = _layout(0, [], hover="closest") | {
         "xaxis": {"range": [0, 1], "tickformat": ".0%", "title": {"text": _("Good customers flagged")}},
         "yaxis": {"range": [0, 1.01], "tickformat": ".0%", "title": {"text": _("Bad customers found")}},
-    }  # fmt: skip
+    }
     rows = [[f"{x:.3f}", f"{y:.3f}"] for x, y in thinned(shown, 40)]
     head = [_("Good customers flagged"), _("Bad customers found")]
     return Figure("roc", _("ROC curve"), "", go.Figure(lines, layout=layout).to_plotly_json(), head, rows)
@@ -148,11 +170,14 @@ def _bar_chart(bars: Bars, costs: list[RoundCost], rounds: int) -> Figure:
     numbers = [cost.number for cost in shown]
     drawn = [
         go.Bar(
-            x=numbers, y=[getattr(cost, part.attribute) / bars.size for cost in shown], name=part.name,
-            marker={"color": part.colour}, hovertemplate=f"%{{y:.3~f}} {bars.unit}",
+            x=numbers,
+            y=[getattr(cost, part.attribute) / bars.size for cost in shown],
+            name=part.name,
+            marker={"color": part.colour},
+            hovertemplate=f"%{{y:.3~f}} {bars.unit}",
         )
         for part in bars.parts
-    ]  # fmt: skip
+    ]
     axis = {"ticksuffix": f" {bars.unit}", "rangemode": "tozero", "nticks": 5}
     layout = _layout(rounds, numbers, hover="x unified") | {"barmode": bars.mode, "bargap": 0.35, "yaxis": axis}
     rows = [
@@ -169,8 +194,12 @@ def _layout(rounds: int, numbers: list[int], *, hover: str) -> dict[str, Any]:
     last = rounds if rounds <= 40 else max(numbers, default=1)
     first = 0 if numbers and numbers[0] == 0 else 1
     return {
-        "template": "none", "showlegend": False, "hovermode": hover, "margin": {"l": 44, "r": 8, "t": 8, "b": 28},
-        "xaxis": {"range": [first - 0.5, last + 0.5], "tickformat": "d", "nticks": 8}, "yaxis": {"nticks": 5},
+        "template": "none",
+        "showlegend": False,
+        "hovermode": hover,
+        "margin": {"l": 44, "r": 8, "t": 8, "b": 28},
+        "xaxis": {"range": [first - 0.5, last + 0.5], "tickformat": "d", "nticks": 8},
+        "yaxis": {"nticks": 5},
     }
 
 

@@ -1,4 +1,4 @@
-"""From what a person typed, as YAML or into the form's fields, to a plan: values, problems beside their fields, and the frozen text."""
+"""From what a person typed, as YAML or into the form's fields, to a plan: its values, and the problems beside their fields."""
 
 from __future__ import annotations
 
@@ -94,7 +94,13 @@ def _misfits(plan: Plan, project: Project) -> Iterator[tuple[str, str]]:
 def blank_document(project: Project) -> Json:
     """The defaults, for this project and all its banks."""
     banks = sorted(project.participants.values_list("slug", flat=True))
-    return {"project": project.slug, "purpose": project.purpose, "features": [], "label": {"name": "", "positive": 1}, "participants": banks}
+    return {
+        "project": project.slug,
+        "purpose": project.purpose,
+        "features": [],
+        "label": {"name": "", "positive": 1},
+        "participants": banks,
+    }
 
 
 # ------------------------------------------------------------------ from YAML
@@ -110,15 +116,25 @@ class _NoAliases(yaml.SafeLoader):
 def document_from_yaml(text: str) -> Json:
     """Raises ``PlanInvalid`` for anything but one mapping."""
     if len(text.encode()) > MOST_YAML_BYTES:
-        raise PlanInvalid(expected=f"at most {MOST_YAML_BYTES} bytes of YAML", got=f"{len(text.encode())}", action=_("Paste only the plan."))
+        raise PlanInvalid(
+            expected=f"at most {MOST_YAML_BYTES} bytes of YAML", got=f"{len(text.encode())}", action=_("Paste only the plan.")
+        )
     try:
-        document = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader, narrowed
+        document = yaml.load(text, Loader=_NoAliases)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = _("line %(n)d") % {"n": mark.line + 1} if mark else _("the text")
-        raise PlanInvalid(expected="YAML", got=getattr(error, "problem", "") or str(error)[:200], action=_("Correct %(where)s.") % {"where": where}) from error
+        raise PlanInvalid(
+            expected="YAML",
+            got=getattr(error, "problem", "") or str(error)[:200],
+            action=_("Correct %(where)s.") % {"where": where},
+        ) from error
     if not isinstance(document, dict):
-        raise PlanInvalid(expected=_("fields such as 'project: …'"), got=type(document).__name__, action=_("Paste a plan as draft_plan writes it."))
+        raise PlanInvalid(
+            expected=_("fields such as 'project: …'"),
+            got=type(document).__name__,
+            action=_("Paste a plan as draft_plan writes it."),
+        )
     return {str(key): value for key, value in document.items()}
 
 

@@ -65,4 +65,12 @@ PURPOSE: dict[str, Look] = {
     "credit": Look(CALM, "scale", _("Credit scoring")),
     "fraud": Look(CALM, "shield", _("Fraud detection")),
 }
-LOOKS: dict[str, dict[str, Look]] = {"run": RUN, "round": ROUND, "phase": PHASE, "seat": SEAT, "decision": DECISION, "subject": SUBJECT, "purpose": PURPOSE}
+LOOKS: dict[str, dict[str, Look]] = {
+    "run": RUN,
+    "round": ROUND,
+    "phase": PHASE,
+    "seat": SEAT,
+    "decision": DECISION,
+    "subject": SUBJECT,
+    "purpose": PURPOSE,
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from django import template
 from django.template.context import Context
@@ -20,17 +20,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from clientagent.wire.signing import short
+from fedportal.measures import NARROW_SPACE, bytes_text, duration_text
 from fedportal.navigation import account_entries, initials, navigation_entries
 from institutions.words import LOOKS as INSTITUTION_LOOKS
+from institutions.words import Look
 from rounds import palette
 from rounds.models import Run
 from rounds.selectors import scope
 from rounds.selectors.grid import presence_of
 from rounds.selectors.scope import Audience
-from rounds.words import LOOKS, Look
+from rounds.words import LOOKS
 
 register = template.Library()
-NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
 @register.simple_tag
@@ -96,25 +97,19 @@ def dash() -> SafeString:
     return format_html('<span class="text-secondary" aria-label="{}">–</span>', _("none"))
 
 
+Figure = float | Literal[""] | None
+"""What a template hands over: a number, none, or "" for what it did not find."""
+
+
 @register.simple_tag(name="bytes")
-def bytes_(count: int | None) -> SafeString | str:
+def bytes_(count: Figure) -> SafeString | str:
     """A size in decimal units: 950 B, 12.4 kB, 3.1 MB."""
     return dash() if count is None or count == "" else bytes_text(count)
 
 
-def bytes_text(count: int | float) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 999.5 or unit == "GB":
-            digits = 0 if unit == "B" or size >= 100 else 1
-            return f"{number_format(round(size, digits), digits)}{NARROW_SPACE}{unit}"
-        size /= 1000
-    raise AssertionError
-
-
 @register.simple_tag
-def number(value: float | int | str | None, digits: int = 0) -> SafeString | str:
-    """A number with the language's separators; a dash for none, and for what a template did not find."""
+def number(value: Figure, digits: int = 0) -> SafeString | str:
+    """A number with the language's separators; a dash for none."""
     return dash() if value is None or value == "" else number_format(round(value, digits), digits, force_grouping=True)
 
 
@@ -126,8 +121,10 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 @register.simple_tag
-def percent(value: float | None, digits: int = 0) -> SafeString | str:
-    return dash() if value is None or value == "" else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+def percent(value: Figure, digits: int = 0) -> SafeString | str:
+    if value is None or value == "":
+        return dash()
+    return f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
 
 
 @register.simple_tag
@@ -136,19 +133,6 @@ def duration(seconds: float | dt.timedelta | None) -> SafeString | str:
     if seconds is None:
         return dash()
     return duration_text(seconds.total_seconds() if isinstance(seconds, dt.timedelta) else seconds)
-
-
-def duration_text(seconds: float) -> str:
-    if seconds < 9.95:
-        return _("%(n)s s") % {"n": number_format(round(seconds, 1), 1)}
-    whole = round(seconds)
-    if whole < 60:
-        return _("%(n)s s") % {"n": whole}
-    if whole < 3600:
-        return _("%(m)s min %(s)s s") % {"m": whole // 60, "s": whole % 60}
-    if whole < 86_400:
-        return _("%(h)s h %(m)s min") % {"h": whole // 3600, "m": whole % 3600 // 60}
-    return _("%(d)s d %(h)s h") % {"d": whole // 86_400, "h": whole % 86_400 // 3600}
 
 
 @register.simple_tag
@@ -172,7 +156,10 @@ def digest(value: str | None, length: int = 12) -> SafeString:
 def copy_button(value: str) -> SafeString:
     return format_html(
         '<button class="btn-copy" type="button" data-copy="{}" aria-label="{}">{}{}</button>',
-        value, _("Copy"), icon("copy", "copy-before"), icon("check", "copy-after"),
+        value,
+        _("Copy"),
+        icon("copy", "copy-before"),
+        icon("check", "copy-after"),
     )
 
 
@@ -254,9 +241,7 @@ def navigation(context: Context) -> list[dict[str, Any]]:
 def account_links(context: Context) -> dict[str, Any]:
     user = context["user"]
     name = user.name or user.email
-    return {
-        "name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries(),
-    }
+    return {"name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries()}
 
 
 def role_line(context: Context) -> str:
@@ -269,6 +254,9 @@ def role_line(context: Context) -> str:
 def shell_words() -> dict[str, str]:
     """The few words that the browser says by itself."""
     return {
-        "copied": _("Copied"), "seconds": _("%(n)s s") % {"n": "{1}"}, "minutes": _("%(m)s min %(s)s s") % {"m": "{1}", "s": "{2}"},
-        "hours": _("%(h)s h %(m)s min") % {"h": "{1}", "m": "{2}"}, "days": _("%(d)s d %(h)s h") % {"d": "{1}", "h": "{2}"},
-    }  # fmt: skip
+        "copied": _("Copied"),
+        "seconds": _("%(n)s s") % {"n": "{1}"},
+        "minutes": _("%(m)s min %(s)s s") % {"m": "{1}", "s": "{2}"},
+        "hours": _("%(h)s h %(m)s min") % {"h": "{1}", "m": "{2}"},
+        "days": _("%(d)s d %(h)s h") % {"d": "{1}", "h": "{2}"},
+    }

@@ -17,7 +17,12 @@ OFFLINE_AFTER = timedelta(seconds=60)
 """An agent's long poll lasts at most 25 seconds; one that was silent for longer than two of them is away."""
 
 _REACHED = {
-    Phase.INVITED: 0, Phase.PULLED: 1, Phase.TRAINING: 1, Phase.READY: 2, Phase.UPLOADING: 2, Phase.RECEIVED: 4,
+    Phase.INVITED: 0,
+    Phase.PULLED: 1,
+    Phase.TRAINING: 1,
+    Phase.READY: 2,
+    Phase.UPLOADING: 2,
+    Phase.RECEIVED: 4,
     Phase.ACCEPTED: 4,
 }
 """How many of the steps lie behind a bank in this phase."""
@@ -101,8 +106,16 @@ class Scene:
     def row(self, seat: Seat, kind: str, state: str, cells: list[Cell]) -> Row:
         institution = seat.institution
         return Row(
-            institution.slug, institution.name, self.places.get(institution.pk, 0), self.audience.is_own(institution.pk),
-            self.audience.sees_figures_of(institution.pk), kind, state, cells, rows=seat.rows, weight=seat.weight,
+            institution.slug,
+            institution.name,
+            self.places.get(institution.pk, 0),
+            self.audience.is_own(institution.pk),
+            self.audience.sees_figures_of(institution.pk),
+            kind,
+            state,
+            cells,
+            rows=seat.rows,
+            weight=seat.weight,
         )
 
 
@@ -174,8 +187,15 @@ def _row(part: Participation, scene: Scene, *, is_open: bool) -> Row:
     if update is None:
         return replace(row, waited_for=waited_for, reason=reason, since=since, advice=advice)
     return replace(
-        row, waited_for=waited_for, reason=reason, since=since, advice=advice, norm=update.norm, cosine=update.cosine,
-        train_loss=update.train_loss, weight=part.seat.weight if update.weight is None else update.weight,
+        row,
+        waited_for=waited_for,
+        reason=reason,
+        since=since,
+        advice=advice,
+        norm=update.norm,
+        cosine=update.cosine,
+        train_loss=update.train_loss,
+        weight=part.seat.weight if update.weight is None else update.weight,
     )
 
 

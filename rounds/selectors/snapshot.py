@@ -160,11 +160,24 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
     up, down = _bytes(viewed)
     return Snapshot(
-        run=run, plan=run.plan.document, audience=audience, at=now, rounds=rounds, viewed=viewed, is_past=is_past,
-        ribbon=_ribbon(rounds, run.plan.document.schedule.rounds, viewed), grid=_grid(run, viewed, seats, scene), seats=seats,
+        run=run,
+        plan=run.plan.document,
+        audience=audience,
+        at=now,
+        rounds=rounds,
+        viewed=viewed,
+        is_past=is_past,
+        ribbon=_ribbon(rounds, run.plan.document.schedule.rounds, viewed),
+        grid=_grid(run, viewed, seats, scene),
+        seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
         events=run_events(run.chain, audience, round_number=viewed.number if is_past and viewed else None),
-        pooled=_pooled(version, versions), own=_own(version, audience), version=version, bytes_up=up, bytes_down=down, places=places,
+        pooled=_pooled(version, versions),
+        own=_own(version, audience),
+        version=version,
+        bytes_up=up,
+        bytes_down=down,
+        places=places,
     )
 
 
@@ -176,7 +189,7 @@ def figures_key(snap: Snapshot) -> tuple[object, ...]:
 def _viewed(rounds: Sequence[Round], number: int | None) -> Round | None:
     """The last attempt at the asked round; the run's latest round otherwise."""
     asked = [round_ for round_ in rounds if round_.number == number]
-    return (asked or rounds or [None])[-1]
+    return (asked or list(rounds))[-1] if rounds else None
 
 
 def _versions(run: Run, viewed: Round | None) -> list[ModelVersion]:
@@ -251,5 +264,9 @@ def _own(version: ModelVersion | None, audience: Audience) -> Figures | None:
     """An operator's own figures of the version shown."""
     if version is None or audience.institution_id is None:
         return None
-    row = Evaluation.objects.filter(version=version, institution=audience.institution_id).values_list("validation", "holdout").first()
+    row = (
+        Evaluation.objects.filter(version=version, institution=audience.institution_id)
+        .values_list("validation", "holdout")
+        .first()
+    )
     return Figures(row[1].get("auc"), row[1].get("ks"), row[0].get("loss")) if row else None

@@ -22,9 +22,13 @@ def version_detail(request: HttpRequest, run_id: uuid.UUID, number: int) -> Http
     page = version_page(version_for(audience, run_id, number), audience)
     roc = roc_figure(page.roc) if page.roc else None
     context = {
-        "page": page, "version": page.version, "run": page.version.run, "audience": audience, "roc": roc,
+        "page": page,
+        "version": page.version,
+        "run": page.version.run,
+        "audience": audience,
+        "roc": roc,
         "figures": {"roc": roc.json} if roc else {},
-    }  # fmt: skip
+    }
     return render(request, "rounds/version/detail.html", context)
 
 
