@@ -67,7 +67,7 @@ class Trainer:
     ) -> None:
         import torch
 
-        from clientagent import models
+        from clientagent import models, optimisers
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -79,10 +79,7 @@ class Trainer:
         self._labels = torch.from_numpy(inputs.labels.astype(np.float32))
         self._batch_size = batch_size or plan.training.batch_size
         self._objective = _objective(plan, inputs)
-        optimiser = torch.optim.AdamW if plan.training.optimiser == "adam" else torch.optim.SGD
-        self._optimiser = optimiser(
-            self._module.parameters(), lr=learning_rate, weight_decay=plan.training.weight_decay, fused=True
-        )
+        self._optimiser = optimisers.optimiser_of(plan, self._module, learning_rate)
         self.steps = 0
 
     def epoch(self, on_batch: Callable[[int, int], None] | None = None) -> float:
