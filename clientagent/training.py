@@ -1,6 +1,6 @@
 """Local training: from a base version and the bank's rows to an update. Same inputs, same bits.
 
-Batches are slices of one shuffled copy an epoch; torch runs on one thread. torch is imported only when there is an epoch to train.
+Batches are slices of one shuffled copy an epoch; torch runs on one thread, and is imported only when there is an epoch to train.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def train(
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
     trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed)
     report = _at_most_every(PROGRESS_EVERY_S, progress)
-    losses = [trainer.epoch(lambda batch, batches, e=epoch: report(e, epochs, batch, batches)) for epoch in range(1, epochs + 1)]
+    losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
