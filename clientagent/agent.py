@@ -92,7 +92,7 @@ class Agent:
     def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> tuple[WorkAnswer, Head | None] | None:
         self._desk.reconsider()
         wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
-        found = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        found = self._portal.work(wait_s=min(WAIT_S, round(wait, 1)))
         self._home.note_state("approved")
         self._note()
         return found

@@ -15,9 +15,11 @@ ROOT = Path(__file__).parents[2]
 BLOCKED = """
 import importlib, pkgutil, sys
 
+ABSENT = {"django", "rounds", "institutions", "audit", "fedportal", "torch", "pyarrow", "yaml", "plotly", "celery"}
+
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"django", "rounds", "institutions", "audit", "fedportal", "torch", "pyarrow", "yaml", "plotly", "celery"}:
+        if name.partition(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Block())
