@@ -34,10 +34,10 @@ class DemoBank:
 
 BANKS = {
     "credit": (
-        DemoBank("north", "Northern Savings Bank", 6200, 47, 0.40, -0.3, 0.02, (80, 4, 6, 8, 2), (44, 12, 4, 36, 2, 2)),
-        DemoBank("south", "South Coast Credit", 2600, 29, -0.45, 0.2, 0.10, (40, 42, 4, 0, 14), (8, 22, 22, 2, 26, 20)),
-        DemoBank("east", "East River Bank", 2400, 41, 0.00, 0.1, 0.05, (24, 8, 60, 2, 6), (10, 6, 4, 10, 66, 4)),
-        DemoBank("west", "Western Mutual", 1600, 63, -0.15, -0.1, 0.03, (22, 4, 6, 62, 6), (34, 26, 1, 30, 5, 4)),
+        DemoBank("north", "Northern Savings Bank", 5200, 47, 0.45, -0.1, 0.02, (94, 2, 2, 1, 1), (46, 10, 2, 40, 1, 1)),
+        DemoBank("south", "South Coast Credit", 2800, 29, -0.45, -0.1, 0.10, (14, 66, 2, 0, 18), (4, 24, 24, 1, 21, 26)),
+        DemoBank("east", "East River Bank", 2400, 41, 0.00, 0.1, 0.05, (8, 4, 84, 1, 3), (6, 4, 2, 6, 80, 2)),
+        DemoBank("west", "Western Mutual", 2000, 66, -0.15, 0.3, 0.03, (8, 2, 3, 84, 3), (36, 30, 1, 29, 2, 2)),
     ),
     "fraud": (
         DemoBank("north", "Northern Savings Bank", 9000, 46, 0.25, -0.2, 0.01),
