@@ -79,7 +79,10 @@ class Scratch:
                     return
             except httpx2.TransportError:
                 time.sleep(0.02)
-        raise AssertionError(f"no portal: {(self.folder / 'web.log').read_text()[-2000:]}")
+        raise AssertionError(f"no portal: {self.last_words()}")
+
+    def last_words(self) -> str:
+        return (self.folder / "web.log").read_text(errors="replace")[-3000:]
 
     # ------------------------------------------------------------------------ points
     def mark(self, point: str) -> Path:
@@ -134,7 +137,7 @@ class Scratch:
     def _post(self, path: str, **fields: str) -> None:
         try:
             answer = self.browser.post(path, data={"csrfmiddlewaretoken": CSRF, **fields})
-            assert answer.status_code == 302, (path, answer.status_code, answer.text[:300])
+            assert answer.status_code == 302, (path, answer.status_code, self.last_words())
         except httpx2.TransportError:
             self.wait_until_up()
 
