@@ -1,7 +1,7 @@
 """Aggregation by column blocks: read one block of coordinates of all updates, apply the rule, write the block of the result.
 
-Peak memory is one block of all banks, flat in the number of banks and in the size of the model. Operations are elementwise in a fixed
-order in float64 and use no BLAS, so any machine computes the same bits.
+Peak memory is one block of all banks, flat in the number of banks and in the size of the model. Operations are elementwise
+in a fixed order in float64 and use no BLAS, so any machine computes the same bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole federation to kill: a portal that is started again when it dies, light agents, an administrator's browser, and the truth.
+"""A whole federation to kill: a portal that is started again when it dies, light agents, an administrator's browser.
 
 The portal is ``serve`` alone (web and worker in one process, SQLite) or, with Redis, a web process and a Celery worker.
 """
