@@ -5,11 +5,21 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
+from django.db import close_old_connections
 
 from rounds import engine
 from rounds.wake import TASK
 
 logger = logging.getLogger(__name__)
+
+
+def look_at(run_id: str) -> None:
+    """One look at a run in a thread that is not Celery's; a pooled connection goes back when it is over."""
+    close_old_connections()
+    try:
+        engine.advance(run_id)
+    finally:
+        close_old_connections()
 
 
 @shared_task(name=TASK, ignore_result=True)
