@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from audit.context import speak_of
 from clientagent.wire.errors import (
     BaseMismatch,
     CountsInvalid,
@@ -89,6 +90,7 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
     manifest = open_statement(statement, identity, UpdateManifest)
     if manifest.agent_id != str(identity.agent_id):
         raise NotFound(expected=f"the agent {identity.agent_id}", got=manifest.agent_id)
+    speak_of(run=manifest.run, round=manifest.round)
     return manifest
 
 
