@@ -15,8 +15,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
-        record.facts = dict(about.get())
-        record.where = "".join(f" {name}={value}" for name, value in record.facts.items())
+        record.facts = facts = dict(about.get())
+        record.where = "".join(f" {name}={value}" for name, value in facts.items())
         return True
 
 

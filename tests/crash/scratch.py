@@ -57,10 +57,14 @@ class Scratch:
         self.console = Console(self.nursery)
         codes = self.console("found", list(SLUGS))
         for agent in self.agents:
-            self.console("approve", *agent.enrol(self.url, codes[agent.slug]))
+            self.console("approve", *agent.enrol(self.address_for(agent), codes[agent.slug]))
             agent.start()
         name, value = self.console("session")
         self.browser = httpx2.Client(base_url=self.url, timeout=30, cookies={name: value, "fedportal_csrf": CSRF})
+
+    def address_for(self, agent: LightAgent) -> str:
+        """Where this agent finds the portal."""
+        return self.url
 
     def close(self) -> None:
         for agent in self.agents:
