@@ -1,4 +1,4 @@
-"""Aggregation by column blocks: read one block of coordinates of all updates, apply the rule, write the block of the result.
+"""Aggregation by column blocks: read a block of coordinates of all updates, apply the rule, write the block of the result.
 
 Peak memory is one block of all banks, flat in the number of banks and in the size of the model. Operations are elementwise
 in a fixed order in float64 and use no BLAS, so any machine computes the same bits.
@@ -16,6 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_BYTES = 32 * 2**20
+"""A block of all banks is never larger."""
+CACHE_BYTES = 2**20
+"""A block that stays in a processor's cache costs two thirds of one that does not."""
+READ_WIDTH = 2**14
+"""Below this many values a read is mostly the call."""
 Block = NDArray[np.float32]
 Wide = NDArray[np.float64]
 Rule = Callable[[Block, Wide], Wide]
@@ -39,7 +44,8 @@ class Geometry:
 
 
 def block_width(banks: int, parameters: int) -> int:
-    return max(1, min(parameters, BLOCK_BYTES // (4 * max(banks, 1))))
+    each = 4 * max(banks, 1)
+    return max(1, min(parameters, BLOCK_BYTES // each, max(CACHE_BYTES // each, READ_WIDTH)))
 
 
 def read_block(descriptor: int, offset: int, start: int, width: int) -> Block:
