@@ -48,12 +48,11 @@ def block_width(banks: int, parameters: int) -> int:
     return max(1, min(parameters, BLOCK_BYTES // each, max(CACHE_BYTES // each, READ_WIDTH)))
 
 
-def read_block(descriptor: int, offset: int, start: int, width: int) -> Block:
-    """``width`` values from position ``start``. Raises ``OSError`` when the file is shorter than that."""
-    data = os.pread(descriptor, 4 * width, offset + 4 * start)
-    if len(data) != 4 * width:
-        raise OSError(f"short read: {len(data)} of {4 * width} bytes")
-    return np.frombuffer(data, "<f4")
+def read_into(row: Block, descriptor: int, offset: int, start: int) -> None:
+    """Fill ``row`` with the values from position ``start``. Raises ``OSError`` when the file is shorter than that."""
+    got = os.preadv(descriptor, [memoryview(row).cast("B")], offset + 4 * start)
+    if got != row.nbytes:
+        raise OSError(f"short read: {got} of {row.nbytes} bytes")
 
 
 def aggregate(
@@ -66,21 +65,21 @@ def aggregate(
     """
     squares, dots, total = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
     width = block_width(len(updates), parameters)
+    room = np.empty((len(updates) + 1, width), "<f4")  # read in place: a copy of each block would cost as much as the reading
     with ExitStack() as stack:
         descriptors = [_open(file, stack) for file in (base, *updates)]
         for start in range(0, parameters, width):
             size = min(width, parameters - start)
-            block = np.stack([
-                read_block(descriptor, file.offset, start, size)
-                for descriptor, file in zip(descriptors[1:], updates, strict=True)
-            ])
+            for row, descriptor, file in zip(room, descriptors, (base, *updates), strict=True):
+                read_into(row[:size], descriptor, file.offset, start)
+            block = room[1:, :size]
             difference = rule(block, weights)
             for i, row in enumerate(block):
                 wide = row.astype(np.float64)
                 squares[i] += np.add.reduce(wide * wide)
                 dots[i] += np.add.reduce(wide * difference)
             total += float(np.add.reduce(difference * difference))
-            result = read_block(descriptors[0], base.offset, start, size).astype(np.float64) + difference
+            result = room[0, :size].astype(np.float64) + difference
             write(result.astype("<f4").tobytes())
             on_block((start + size) / parameters)
     norms = np.sqrt(squares)
