@@ -50,7 +50,7 @@ def block_width(banks: int, parameters: int) -> int:
 
 def read_into(row: Block, descriptor: int, offset: int, start: int) -> None:
     """Fill ``row`` with the values from position ``start``. Raises ``OSError`` when the file is shorter than that."""
-    got = os.preadv(descriptor, [memoryview(row).cast("B")], offset + 4 * start)
+    got = os.preadv(descriptor, [row.view(np.uint8).data], offset + 4 * start)
     if got != row.nbytes:
         raise OSError(f"short read: {got} of {row.nbytes} bytes")
 
