@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def layout_of(plan: Plan, inputs: int) -> Layout:
     """Names as in torch: ``layers.i.weight`` (out, in) and ``layers.i.bias`` (out,)."""
     shapes: Shapes = {}
     widths = layer_widths(plan, inputs)
-    for i, fan_in in enumerate(widths[:-1]):
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
         shapes[f"layers.{i}.weight"] = (fan_out, fan_in)
         shapes[f"layers.{i}.bias"] = (fan_out,)
     return Layout(shapes)
