@@ -20,8 +20,7 @@ def layer_widths(plan: Plan, inputs: int) -> list[int]:
 def layout_of(plan: Plan, inputs: int) -> Layout:
     """Names as in torch: ``layers.i.weight`` (out, in) and ``layers.i.bias`` (out,)."""
     shapes: Shapes = {}
-    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
-    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(layer_widths(plan, inputs))):
         shapes[f"layers.{i}.weight"] = (fan_out, fan_in)
         shapes[f"layers.{i}.bias"] = (fan_out,)
     return Layout(shapes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 from django.db import transaction
 
 from audit.selectors import epoch
@@ -72,7 +73,7 @@ def _prepare(run: Run) -> _Prepared:
     layout = layout_of(plan, inputs)
     with blobs.writing() as writer:
         writer.write(layout.header)
-        writer.write(memoryview(initial_weights(plan, inputs).astype("<f4", copy=False)).cast("B"))
+        writer.write(initial_weights(plan, inputs).astype("<f4", copy=False).view(np.uint8).data)
         digest = writer.keep()
     crashing.reached("initial:kept")
     manifest = RunManifest(
