@@ -6,4 +6,6 @@ class FedportalConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from fedportal import checks  # noqa: F401  registers the system checks
+        from fedportal import checks, lookout  # noqa: F401  checks register themselves
+
+        lookout.keep()

@@ -149,7 +149,8 @@ if _database["ENGINE"].endswith("sqlite3"):
     _database["TEST"] = {"NAME": os.path.join(tempfile.gettempdir(), f"fedportal-test-{os.getpid()}.sqlite3")}
 else:
     _database["CONN_MAX_AGE"] = 0
-    _database.setdefault("OPTIONS", {}).setdefault("pool", {"min_size": 2, "max_size": 16})
+    _database["CONN_HEALTH_CHECKS"] = True  # or the pool hands out connections to a server that is no more
+    _database.setdefault("OPTIONS", {}).setdefault("pool", {"min_size": 2, "max_size": 16, "timeout": 10})
 
 # ------------------------------------------------------------------ blobs and static files
 _collected = env.str("FEDPORTAL_STATIC", default="finders") == "collected"
@@ -172,7 +173,10 @@ WHITENOISE_MANIFEST_STRICT = False
 
 # ------------------------------------------------------------------ cache, channels, background engine
 if REDIS_URL:
-    _cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    _cache = {
+        "BACKEND": "fedportal.cache.SharedCache", "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": 1.0, "socket_timeout": 2.0},
+    }
     CACHES = {"default": _cache, "nonces": _cache | {"KEY_PREFIX": "nonce"}}
     CHANNEL_LAYERS = {
         "default": {
@@ -194,7 +198,7 @@ else:
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
     CELERY_DB_REUSE_MAX = 1000
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_ACKS_LATE = False  # rows are the jobs: what is lost with its worker, the next sweep finds
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

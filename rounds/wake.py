@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from celery import current_app
 logger = logging.getLogger(__name__)
 
 TASK = "rounds.tasks.advance_run"
+AWAY_S = 1.0
 
 
 class Nearby:
@@ -51,12 +53,27 @@ class Nearby:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+class _Broker:
+    """The way to workers elsewhere; left alone for a while after it failed, so that no request waits for it to fail again."""
+
+    _again_at = 0.0
+
+    def ask(self, run_id: str) -> None:
+        if time.monotonic() < self._again_at:
+            return
+        try:
+            current_app.send_task(TASK, args=[run_id], retry=False)
+        except Exception:
+            self._again_at = time.monotonic() + AWAY_S
+            raise
+
+
+_broker = _Broker()
+
+
 def poke(run_id: str) -> None:
     """Who asks need not know the engine: a thread nearby is told, or the task is sent by its name."""
     try:
-        if Nearby.of_this_process is not None:
-            Nearby.of_this_process.ask(run_id)
-        else:
-            current_app.send_task(TASK, args=[run_id])
+        (Nearby.of_this_process or _broker).ask(run_id)
     except Exception:  # kombu raises the transport's own errors
         logger.warning("nobody could be asked; the sweep will look", exc_info=True)

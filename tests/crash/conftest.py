@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ KINDS = {"plain": PLAIN, "parts": IN_PARTS}
 
 
 @contextmanager
-def opened(**services: str) -> Iterator[Scratch]:
+def opened(**services: Any) -> Iterator[Scratch]:
     """A portal with its reference runs done: what undisturbed runs end in."""
     with tempfile.TemporaryDirectory(prefix="fedportal-crash-") as folder:
         scratch = Scratch(Path(folder), **services)

@@ -117,8 +117,8 @@ class Supervised:
     _wanted: bool = False
 
     def up(self) -> None:
-        self._wanted = True
         self.life = self.nursery.begin(self.name, *self.argv, env=self.env)
+        self._wanted = True  # only now: whoever still watches the last life must not take it for the one that is wanted
         threading.Thread(target=self._watch, args=(self.life,), daemon=True).start()
 
     def down(self, number: int = signal.SIGKILL) -> None:

@@ -37,7 +37,8 @@ class Scratch:
         for point in POINTS:
             self.mark(point).touch()
         extra = {"DATABASE_URL": database, "REDIS_URL": redis, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-        env = environment(self.data) | {name: value for name, value in extra.items() if value} | (settings or {})
+        extra |= settings or {}
+        env = environment(self.data) | {name: value.format(data=self.data) for name, value in extra.items() if value}
         crashing = {"FEDPORTAL_CRASH": ",".join(POINTS)}
         self.nursery = Nursery(folder, env)
         serve = ("manage", "serve", "--port", str(self.port), *(["--no-worker"] if redis else []))

@@ -26,22 +26,23 @@ def under_way(scratch: Scratch) -> str:
 
 
 def test_a_run_outlives_redis(split: Scratch, redis: Redis):
-    run, deaths = under_way(split), split.deaths
+    run, deaths = under_way(split), list(split.web.deaths)  # a worker may end with its broker, and is started again
     redis.kill()
     split.release()
     time.sleep(AWAY_S)
     redis.start()
     ends_undisturbed(split, run)
     split.check()
-    assert split.deaths == deaths
+    assert split.web.deaths == deaths
 
 
-def test_updates_are_taken_while_redis_is_away(split: Scratch, redis: Redis):
+def test_rounds_go_on_while_redis_is_away(split: Scratch, redis: Redis):
+    """Slower, as nobody is told: agents and workers look by themselves."""
     run = under_way(split)
     redis.kill()
     try:
         split.release()
-        split.wait(run, lambda now: set(now["phases"].values()) <= {"received", "accepted"} or len(now["rounds"]) > 1)
+        split.wait(run, lambda now: len(now["rounds"]) > 1)
     finally:
         redis.start()
     ends_undisturbed(split, run)
