@@ -82,6 +82,10 @@ class Portal:
             return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
         return None
 
+    @property
+    def last_words(self) -> str:
+        return last_words(self._log) or "nothing in its log"
+
     def stop(self) -> None:
         stop(self._process)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from clientagent.wire.errors import Refusal
 from institutions.models import User
+from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_ENDED, RoundState, RunState
 from rounds.models import Round, Run, Seat
 from rounds.rehearsal.banks import Agents
@@ -15,6 +17,7 @@ from rounds.rehearsal.report import round_line
 from rounds.services import stop_run
 
 LOOK_EVERY_S = 0.2
+OVERDUE_S = 30.0
 COLLECT_S = 60.0
 """How long the banks may take to fetch the result."""
 
@@ -55,6 +58,8 @@ def follow(run: Run, *, agents: Agents, portal: Portal, say: Callable[[str], Non
             raise RunFailed(expected="a portal that works", got="one that has ended")
         if agents.gone:  # nothing that a rehearsal asks for ends an agent: waiting for deadlines would teach nothing
             raise RunFailed(expected="agents that work", got="; ".join(agents.gone.values()))
+        if _is_overdue(run):
+            raise RunFailed(expected="a portal that keeps its deadlines", got=portal.last_words)
         if run.state == RunState.PAUSED:
             stop_run(run=run, user=user, reason="nobody resumes a run of a rehearsal")
             raise RunFailed(expected="a run that finishes", got=f"one that paused: {run.reason}")
@@ -62,6 +67,13 @@ def follow(run: Run, *, agents: Agents, portal: Portal, say: Callable[[str], Non
         raise RunFailed(expected="a run that finishes", got=f"{run.state}: {run.reason}")
     _await_collection(run, agents, say)
     return run
+
+
+def _is_overdue(run: Run) -> bool:
+    """Whether a deadline passed long ago and nothing came of it: the engine does not move."""
+    round_ = run.rounds.filter(state=RoundState.OPEN).last()
+    deadline = round_.deadline_at if round_ and run.state == RunState.RUNNING else run.deadline_at
+    return deadline is not None and is_overdue(deadline + timedelta(seconds=OVERDUE_S), now())
 
 
 def _await_collection(run: Run, agents: Agents, say: Callable[[str], None]) -> None:
