@@ -14,7 +14,7 @@ from rounds.models import ModelVersion, Participation, Run, Seat
 
 def split_metrics(split: SplitCounts, bins: int) -> dict[str, Any]:
     """One bank's figures for one split, as JSON."""
-    return _json(metrics_of(from_sparse(split, bins), split.loss_sum, split.rows))
+    return _pool([split], bins)
 
 
 def pooled_figures(counts: list[EvaluationCounts], bins: int) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def pooled_figures(counts: list[EvaluationCounts], bins: int) -> dict[str, Any]:
 
 def _pool(splits: list[SplitCounts], bins: int) -> dict[str, Any]:
     total = np.sum([from_sparse(split, bins) for split in splits], axis=0)
-    return _json(metrics_of(total, sum(split.loss_sum for split in splits), sum(split.rows for split in splits)))
+    shown = [split for split in splits if split.bins]  # fewer than min_cell customers show nothing, so they weigh nothing
+    return _json(metrics_of(total, sum(split.loss_sum for split in shown), sum(split.rows for split in shown)))
 
 
 def _json(metrics: Metrics) -> dict[str, Any]:

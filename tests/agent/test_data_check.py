@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +236,16 @@ def test_no_cells_raise_anything_but_a_finding(tmp_path_factory: pytest.TempPath
         csv.writer(file).writerows([HEADER.split(","), *rows])
     report = report_of(path)
     assert report.fits or report.public_reason
+
+
+def test_without_pyarrow_csv_is_read_and_parquet_names_what_to_install(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", *lines())
+    parquet.write_table(pa.table({"income": [1.0]}), tmp_path / "t.parquet")
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from pathlib import Path; from tests.agent.tables import report_of, sentences\n"
+        "folder = Path(sys.argv[1]); assert report_of(folder / 't.csv').fits\n"
+        "print(sentences(report_of(folder / 't.parquet')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "reading Parquet needs pyarrow: pip install 'fedagent[data]' (CSV needs nothing)" in done.stdout

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from audit.selectors import verify
+from clientagent.wire.messages import EvaluationCounts, SplitCounts
 from rounds.models import ModelVersion, Receipt, Seat
-from tests.rounds.scripted import weights_of
+from rounds.selectors.metrics import pooled_figures
+from tests.rounds.scripted import SPLIT, weights_of
 
 pytestmark = pytest.mark.django_db
 
@@ -79,3 +81,11 @@ def test_statistics_and_roster_are_frozen_into_the_manifest(running):
     assert [entry["institution"] for entry in roster] == ["east", "north", "south"]
     assert sum(entry["weight"] for entry in roster) == pytest.approx(1)
     assert set(run.seats.values_list("state", flat=True)) == {Seat.State.SEATED}
+
+
+def test_a_bank_that_shows_no_counts_does_not_dilute_the_pooled_loss():
+    silent = SplitCounts(rows=4, loss_sum=0.0, bins=[])
+    counts = [EvaluationCounts(number=1, version_digest="0" * 64, validation=part, holdout=part) for part in (SPLIT, silent)]
+    pooled = pooled_figures(counts, 1000)
+    assert pooled["validation"]["loss"] == pytest.approx(SPLIT.loss_sum / SPLIT.rows)
+    assert pooled["validation"]["rows"] == SPLIT.rows
