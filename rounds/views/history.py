@@ -13,11 +13,11 @@ from django.views.decorators.http import require_GET
 
 from institutions.models import Role
 from institutions.permissions import require_role
+from institutions.tables import Ordering, asked, ordering, page_of
 from rounds.lifecycle import RoundState
 from rounds.models import Round
 from rounds.selectors.lists import round_rows
 from rounds.selectors.scope import audience_of, visible_projects
-from rounds.views.doors import Ordering, asked, ordering, page_of
 
 ORDERS = {
     "opened": "opened_at",

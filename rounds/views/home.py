@@ -8,10 +8,10 @@ from django.views.decorators.http import require_GET
 
 from institutions.models import Agent, Role
 from institutions.permissions import institution_of, require_role
+from institutions.tables import asked, page_of
 from rounds.selectors import home as selectors
 from rounds.selectors.scope import Audience, audience_of, visible_receipts
 from rounds.views.checks import checks_of
-from rounds.views.doors import asked, page_of
 
 SUBJECTS = ("update", "statistics", "evaluation", "acknowledgement", "decision", "refusal")
 

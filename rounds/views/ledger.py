@@ -13,12 +13,12 @@ from django.views.decorators.http import require_GET, require_POST
 from audit.models import Chain, Entry
 from institutions.models import Role
 from institutions.permissions import require_role
+from institutions.tables import asked, page_of
 from rounds.models import Run
 from rounds.selectors.events import lines, may_read
 from rounds.selectors.home import chain_rows
 from rounds.selectors.scope import Audience, audience_of, visible_runs
 from rounds.views.checks import check, checks_of
-from rounds.views.doors import asked, page_of
 
 AUDITORS = (Role.ADMINISTRATOR, Role.AUDITOR)
 

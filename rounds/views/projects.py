@@ -11,12 +11,12 @@ from django.views.decorators.http import require_GET, require_http_methods
 from clientagent.wire.errors import Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
+from institutions.tables import asked, ordering, page_of
 from rounds import palette, services
 from rounds.forms import ProjectForm
 from rounds.models import Project
 from rounds.selectors.lists import plan_rows, project_rows, run_rows, version_rows
 from rounds.selectors.scope import audience_of, project_for
-from rounds.views.doors import asked, ordering, page_of
 
 ORDERS = {
     "name": "name",

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from clientagent.wire.errors import Malformed, Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
+from institutions.tables import asked, ordering, page_of
 from rounds import exports, services
 from rounds.drawing import charts_key, charts_message, parts_of
 from rounds.lifecycle import RunState
@@ -23,7 +24,7 @@ from rounds.selectors.lists import run_rows
 from rounds.selectors.rounds import round_page
 from rounds.selectors.scope import audience_of, run_for, visible_projects
 from rounds.selectors.snapshot import snapshot
-from rounds.views.doors import asked, ordering, page_of, say_refusal
+from rounds.views.doors import say_refusal
 
 ORDERS = {
     "number": "number",

@@ -7,9 +7,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from institutions.permissions import require_role
+from institutions.tables import asked
 from rounds.selectors.find import find
 from rounds.selectors.scope import audience_of
-from rounds.views.doors import asked
 
 
 @require_GET
