@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from rounds.rehearsal.processes import last_words
 
 ENROL_TIMEOUT_S = 60.0
 STILLBORN_S, STILLBORN_TIMES = 0.15, 10
-"""An agent that dies at once, time and again, is not started for ever."""
+"""An agent that dies at once, time and again, is not started for ever. Deaths that the rehearsal asks for come on top."""
 TABLES = "banks.json"
 """Which table belongs to which bank, as the split wrote it."""
 
@@ -104,6 +105,8 @@ class Agents:
         self._host, self._say, self._injected = host, say, injected
         self._started_at: dict[str, float] = {}
         self._stillborn: dict[str, int] = {}
+        kills = Counter(fault.bank for fault in injected if fault.action == "kill")
+        self._patience = {slug: STILLBORN_TIMES + kills[slug] for slug in self._banks}
         self.gone: dict[str, str] = {}
 
     def start(self) -> None:
@@ -117,7 +120,7 @@ class Agents:
             return
         lived_s = time.monotonic() - self._started_at[ended.name]
         self._stillborn[ended.name] = self._stillborn.get(ended.name, 0) + 1 if lived_s < STILLBORN_S else 0
-        if ended.code < 0 and self._stillborn[ended.name] < STILLBORN_TIMES:
+        if ended.code < 0 and self._stillborn[ended.name] < self._patience[ended.name]:
             self._say(f"{ended.name}: its agent was killed (signal {-ended.code}); started again")
             self._run(ended.name)
         else:
