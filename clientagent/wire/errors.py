@@ -149,6 +149,11 @@ class TensorsMismatch(Refusal):
     advice = "Send exactly the tensors of the plan's model: names, shapes and float32."
 
 
+class CodecInvalid(Refusal):
+    code = "codec_invalid"
+    advice = "Send the update in the codec that the plan names, as this version of the agent encodes it."
+
+
 class NotFinite(Refusal):
     code = "not_finite"
     advice = "The update holds NaN or infinity. Lower the learning rate or check the data."

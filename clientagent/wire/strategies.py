@@ -5,8 +5,11 @@ from __future__ import annotations
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 from clientagent.wire.plan import Strategy as StrategyPart
-from clientagent.wire.tensors import Layout
+from clientagent.wire.tensors import Array, Layout
 from clientagent.wire.weights import layout_of
+
+Vectors = dict[str, Array]
+"""Flat float32 vectors by name."""
 
 DEFAULTS: dict[str, dict[str, float]] = {
     "fedprox": {"mu": 0.01},
