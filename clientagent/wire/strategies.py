@@ -29,8 +29,8 @@ OPEN = {"trimmed_mean": ("trim",), "centred_clipping": ("bound",), "norm_bound":
 
 ROBUST = frozenset({"median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping"})
 """Rules that hold against ``byzantine`` hostile banks. Each bank has one voice: rows are a claim of the bank."""
-ONLY_MEAN = frozenset({"fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "feddyn", "ditto"})
-"""Strategies whose server needs no more than the weighted mean of the updates."""
+ONLY_MEAN = frozenset({"fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "ditto"})
+"""Strategies whose server needs no more than the weighted mean of the updates, and so can do with a masked sum."""
 SAME_BASE = frozenset({"scaffold", "feddyn", "fednova", "qfedavg", "newton"}) | ROBUST
 """Strategies whose updates must all start from the version that the round starts from."""
 
