@@ -24,6 +24,11 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.signing import PublicKey, Signed, open_signed, parse
 
 WEIGHTS_TOLERANCE = 1e-6
+STATES = {
+    "run_proposed": "proposed", "run_preparing": "preparing", "manifest_signed": "running", "run_paused": "paused",
+    "run_resumed": "running", "run_finished": "finished", "run_stopped": "stopped", "run_failed": "failed",
+}  # fmt: skip
+"""What a run's state is after an entry of this kind."""
 
 
 class Slot(NamedTuple):
@@ -50,15 +55,18 @@ class Story:
     """Call ``read`` for each entry in order, then ``end``. Raises ``LedgerBroken`` naming the entry that does not fit."""
 
     def __init__(
-        self, plan: Plan, signed: Signed | None, manifest: RunManifest | None, preprocessing: PreprocessingSpec | None
+        self, run: str, plan: Plan, signed: Signed | None, manifest: RunManifest | None, preprocessing: PreprocessingSpec | None
     ) -> None:
-        self._plan, self._signed, self._manifest = plan, signed, manifest
+        self._run, self._plan, self._signed, self._manifest = run, plan, signed, manifest
         self._roster: dict[str, RosterEntry] = {entry.institution: entry for entry in manifest.roster} if manifest else {}
         self.accepted: dict[Slot, Accepted] = {}
         self.closed: dict[tuple[int, int], Closed] = {}
         self.versions: dict[int, str] = {}
         self.remarks: list[str] = []
         self._manifest_seen = False
+        self.number: int | None = None
+        self.state = "draft"
+        self.reasons: set[str] = {""}
         self._readers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run_proposed": self._run_proposed,
             "plan_decided": self._plan_decided,
@@ -67,11 +75,15 @@ class Story:
             "update_accepted": self._update_accepted,
             "round_closed": self._round_closed,
             "version_published": self._version_published,
+            "run_finished": self._run_finished,
+            "result_acknowledged": self._result_acknowledged,
         }
         if manifest:
             self._check_manifest(manifest, preprocessing)
 
     def read(self, entry: Entry) -> None:
+        self.state = STATES.get(entry.kind, self.state)
+        self.reasons.add(str(entry.body.get("reason", "")))
         reader = self._readers.get(entry.kind)
         if reader is None:
             return
@@ -99,7 +111,9 @@ class Story:
 
     # ------------------------------------------------------------------ manifest
     def _check_manifest(self, manifest: RunManifest, preprocessing: PreprocessingSpec | None) -> None:
+        _same("the manifest's run", self._run, manifest.run)
         _same("the manifest's plan", self._plan.hash, manifest.plan_hash)
+        _same("the manifest's project", self._plan.project, manifest.project)
         if preprocessing is None:
             _fail("the preprocessing that the manifest names", "none")
         _same("the preprocessing", manifest.preprocessing_digest, digest_of(preprocessing))
@@ -109,7 +123,9 @@ class Story:
         _same("the initial weights", _initial_digest(self._plan, manifest.inputs), manifest.initial_digest)
 
     def _run_proposed(self, body: dict[str, Any]) -> None:
+        _same("the run", self._run, body["run"])
         _same("the plan", self._plan.hash, body["plan_hash"])
+        self.number = body["number"]
 
     def _plan_decided(self, body: dict[str, Any]) -> None:
         """A bank's word, checked where the roster shows its key; a bank that never got a seat has none in this file."""
@@ -142,7 +158,7 @@ class Story:
             _fail("an institution of the roster", slot.institution)
         manifest = open_signed(parse(Signed, body["manifest"]), PublicKey.from_text(entry.public_key), UpdateManifest)
         facts: list[tuple[str, Any, Any]] = [
-            ("the run", self._manifest.run, manifest.run),
+            ("the run", self._run, manifest.run),
             ("the run's manifest", self._signed.digest, manifest.manifest_digest),
             ("the place", slot, Slot(manifest.round, manifest.attempt, manifest.institution)),
             ("the agent", entry.agent_id, manifest.agent_id),
@@ -161,7 +177,7 @@ class Story:
         aggregation = parse(AggregationManifest, body["aggregation"])
         _same("the digest of the aggregation", digest_of(aggregation), body["digest"])
         _same("the round", (body["round"], body["attempt"]), (aggregation.round, aggregation.attempt))
-        _same("the run", self._manifest.run if self._manifest else None, aggregation.run)
+        _same("the run", self._run, aggregation.run)
         _same("the base version", self.versions.get(aggregation.base_number), aggregation.base_digest)
         _same("the strategy", digest_of(self._plan.strategy), digest_of(aggregation.strategy))
         banks = [entry.institution for entry in aggregation.entries]
@@ -193,6 +209,12 @@ class Story:
             _same("the parent", aggregation.base_digest, body["parent_digest"])
             _same("the parent's number", number - 1, aggregation.base_number)
         self.versions[number] = body["digest"]
+
+    def _run_finished(self, body: dict[str, Any]) -> None:
+        _same(f"version {body['selected']} as it was published", self.versions.get(body["selected"]), body["digest"])
+
+    def _result_acknowledged(self, body: dict[str, Any]) -> None:
+        _same(f"version {body['number']} as it was published", self.versions.get(body["number"]), body["digest"])
 
     def _aggregation_of(self, round_number: int, digest: str) -> AggregationManifest:
         for closed in self.closed.values():

@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from clientagent import __version__
+from clientagent.wire import errors
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed, PortalUnreachable, Refusal, TooManyRequests
 from clientagent.wire.http import sign_request
@@ -39,12 +40,9 @@ class UnknownRefusal(Refusal):
     """The portal refused with a code that this version does not know."""
 
 
-def _kinds(base: type[Refusal] = Refusal) -> dict[str, type[Refusal]]:
-    found = {base.code: base}
-    for kind in base.__subclasses__():
-        if kind is not UnknownRefusal:
-            found |= _kinds(kind)
-    return found
+_KINDS = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Refusal)
+}  # fmt: skip
 
 
 def refusal_of(status: int, body: bytes) -> Refusal:
@@ -55,7 +53,7 @@ def refusal_of(status: int, body: bytes) -> Refusal:
     except (Malformed, KeyError):
         text = body[:120].decode(errors="replace")
         return PortalUnreachable(expected="an answer of the portal", got=f"HTTP {status}: {text}")
-    kind = _kinds().get(code)
+    kind = _KINDS.get(code)
     if kind is None:
         return UnknownRefusal(**{**texts, "got": f"{code}: {texts['got']}"})
     return kind(**texts)
@@ -65,10 +63,7 @@ class Transport:
     """The way to one portal with one key."""
 
     def __init__(self, url: str, key: PrivateKey, *, patience_s: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Malformed(expected="an address like https://portal.example", got=url[:200])
-        self.url = url.rstrip("/")
+        self.url = _address(url)
         self.key = key
         self.patience_s = patience_s
         self._client = httpx2.Client(
@@ -174,6 +169,17 @@ class Transport:
             raise PortalUnreachable(expected=f"an answer from {self.url}", got=_reason(error)) from error
         if len(data) < size:
             raise PortalUnreachable(expected=f"{size} bytes", got=f"{len(data)} bytes, then the end")
+
+
+def _address(text: str) -> str:
+    """The portal's address in the one spelling that is signed. Raises ``Malformed``."""
+    try:
+        url = httpx2.URL(text.strip())
+    except httpx2.InvalidURL as error:
+        raise Malformed(expected="an address like https://portal.example", got=f"{text[:200]} ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+        raise Malformed(expected="an address like https://portal.example", got=text[:200])
+    return str(url).rstrip("/")
 
 
 def json_of(response: httpx2.Response) -> dict[str, Any]:

@@ -30,21 +30,30 @@ class Witness:
         one stays, and the next request about this chain must prove the extension. Raises ``LedgerBroken``.
         """
         head = open_signed(update.head, self._root, Head)
-        known = self._known.get(head.chain)
         asked = sent if sent is not None and sent.chain == head.chain else None
-        start = self._start(update, head, asked)
-        if start is not None:
-            _walk(update, head, start, known)
-        elif asked is not None:
-            raise LedgerBroken(
-                expected=f"links from entry {asked.seq} of {head.chain}",
-                got=f"{len(update.links)} links from entry {update.since_seq} to {head.seq}",
-            )
-        elif known is not None:
-            return
-        if known is None or head.seq > known.seq:
+        try:
+            proven = self._judge(update, head, asked)
+        except LedgerBroken:
+            self._home.save_evidence(head.chain, update)
+            raise
+        known = self._known.get(head.chain)
+        if known is None or (proven and head.seq > known.seq):
             self._known[head.chain] = head
             self._home.save_head(update.head)
+
+    def _judge(self, update: HeadUpdate, head: Head, asked: Head | None) -> bool:
+        """Whether the answer proves the head."""
+        if asked is not None and head.seq < asked.seq:
+            raise LedgerBroken(expected=f"at least {asked.seq} entries of {head.chain}", got=f"{head.seq}: some are gone")
+        start = self._start(update, head, asked)
+        if start is not None:
+            _walk(update, head, start, self._known.get(head.chain))
+        elif asked is not None:
+            raise LedgerBroken(
+                expected=f"links from entry {asked.seq} of {head.chain} to {head.seq}",
+                got=f"{len(update.links)} links from entry {update.since_seq}",
+            )
+        return start is not None
 
     def _start(self, update: HeadUpdate, head: Head, asked: Head | None) -> str | None:
         """The hash at ``since_seq`` if we know it and the links span the way to the head."""

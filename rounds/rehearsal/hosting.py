@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -37,7 +36,7 @@ class AgentHost:
         self._ended: queue.Queue[Ended | None] = queue.Queue()
         self._process = processes.start(
             sys.executable, "-m", "clientagent.rehearsal.host", *([] if with_torch else ["--no-torch"]), log=log,
-            stdin=subprocess.PIPE, env={**os.environ, **tools.ONE_THREAD},
+            stdin=subprocess.PIPE, env=tools.environment(),
         )
         threading.Thread(target=self._listen, daemon=True).start()
 

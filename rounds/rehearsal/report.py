@@ -12,6 +12,7 @@ from rounds import blobs
 from rounds.lifecycle import Phase, RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
+from rounds.rehearsal.banks import TABLES
 
 
 class RoundFigures(TypedDict):
@@ -28,10 +29,10 @@ class RoundFigures(TypedDict):
     epsilon: float | None
 
 
-def result_of(run: Run, *, banks: Path, reference: bool, peak_rss_mb: float | None) -> dict[str, Any]:
+def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | None) -> dict[str, Any]:
     """The JSON of ``simulate``."""
     assert run.selected is not None
-    scores = _scores(run, banks=banks, reference=reference)
+    scores = _scores(run, folder=folder, reference=reference)
     rounds = [round_figures(round_) for round_ in published(run)]
     return {
         "plan_hash": run.plan.hash,
@@ -81,14 +82,13 @@ def _total_seconds(run: Run) -> float:
     return round((ends["last"] - ends["first"]).total_seconds(), 4)
 
 
-def _scores(run: Run, *, banks: Path, reference: bool) -> dict[str, Any]:
+def _scores(run: Run, *, folder: Path, reference: bool) -> dict[str, Any]:
     """``final``, ``central`` and ``local``: scores on all hold-out rows together, computed by the agent's code."""
     assert run.selected is not None
-    folder = banks.parent
     (folder / "plan.json").write_text(run.plan.text)
     (folder / "preprocessing.json").write_text(json.dumps(run.preprocessing))
     scores: dict[str, Any] = tools.run_json(
-        "reference", "--plan", str(folder / "plan.json"), "--banks", str(banks),
+        "reference", "--plan", str(folder / "plan.json"), "--banks", str(folder / TABLES),
         "--model", str(blobs.path_of(run.selected.digest)), "--preprocessing", str(folder / "preprocessing.json"),
         *([] if reference else ["--no-reference"]),
     )

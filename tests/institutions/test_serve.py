@@ -134,3 +134,19 @@ def test_a_secret_is_made_once_whoever_comes_first(tmp_path: Path) -> None:
     assert len(set(got)) == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("redis", "options", "said"),
+    [("redis://127.0.0.1:1/0", [], "--no-worker"), ("", ["--no-worker"], "set REDIS_URL")],
+)
+def test_a_server_whose_tasks_nobody_would_hear_does_not_start(
+    tmp_path: Path, redis: str, options: list[str], said: str
+) -> None:
+    env = {**os.environ, "FEDPORTAL_DATA_DIR": str(tmp_path), "REDIS_URL": redis}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--port", "0", *options], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
