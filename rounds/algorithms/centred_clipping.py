@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rounds.algorithms.geometric_median import from_average
-from rounds.algorithms.gram import distances
+from rounds.algorithms.gram import distances, within_reach
 from rounds.algorithms.strategy import Facts, Passes, Piece, Step, Strategy, Wide, _, weighted_sum
 
 STEPS = 5
@@ -15,7 +15,8 @@ STEPS = 5
 
 def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
     """v_0 is the last round's difference, zero at first; the result is the next v_0."""
-    coefficients = clipped(distances(passes.gram(beside="centre")), facts.strategy.bound)
+    factors, products = within_reach(passes.gram(beside="centre"), facts.banks)
+    coefficients = clipped(distances(products), facts.strategy.bound) * factors
     own, rest = coefficients[:-1], coefficients[-1]
 
     def step(piece: Piece) -> Step:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from rounds.algorithms.gram import combination, distances
+from rounds.algorithms.gram import combination, distances, within_reach
 from rounds.algorithms.strategy import Averaged, Facts, Passes, Strategy, Wide, _
 
 STEPS = 200
-"""More than is ever needed: an update 1e30 away is out of the average after 50 steps."""
+"""More than is ever needed; each costs banks^2 operations."""
 TINY = 1e-150
 SMOOTHING = 1e-6
 """The smallest distance that counts (the paper's nu), as a share of the typical distance between two updates."""
 
 
 def begin(facts: Facts, passes: Passes) -> Averaged:
-    return Averaged(weiszfeld(distances(passes.gram())))
+    factors, products = within_reach(passes.gram(), facts.banks)
+    return Averaged(weiszfeld(distances(products)) * factors)
 
 
 def weiszfeld(squared: Wide) -> Wide:

@@ -16,6 +16,7 @@ from rounds.algorithms.strategy import Block, Wide
 
 BITS = 20
 WIDEST = 2 ** (53 - 2 * BITS)
+FARTHEST = 1e4
 
 
 def gram(pieces: Iterable[Block], rows: int) -> Wide:
@@ -53,6 +54,19 @@ def distances(products: Wide) -> Wide:
     """Squared distances (rows, rows) between vectors of which these are the inner products."""
     squares = np.diagonal(products)
     return np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
+
+
+def within_reach(products: Wide, banks: int) -> tuple[Wide, Wide]:
+    """(factors, products): vectors far longer than the banks' typical one drawn near, and the inner products (rows, rows) of all then.
+
+    Distances to an average follow from distances between its members only while these are of comparable size: next to an
+    update of length 1e38 the honest ones would drown in its rounding. ``factors`` (rows,) are powers of two.
+    """
+    lengths = np.sqrt(np.diagonal(products))
+    reach = FARTHEST * float(np.median(lengths[:banks]))
+    excess = np.divide(lengths, reach, out=np.ones(len(lengths)), where=lengths > reach if reach > 0 else False)
+    factors = np.ldexp(1.0, -np.frexp(excess)[1] + 1)
+    return factors, products * factors * factors[:, None]
 
 
 def combination(coefficients: Wide, rows: Wide) -> Wide:
