@@ -36,7 +36,7 @@ def bfloat16_bytes(flat: Array) -> bytes:
 def bfloat16_values(raw: bytes, values: int) -> Array:
     planes = np.frombuffer(raw, np.uint8)
     halves = planes[:values].astype("<u4") << 24 | planes[values:].astype("<u4") << 16
-    return _finite(halves.view("<f4"))
+    return require_finite(halves.view("<f4"))
 
 
 # -------------------------------------------------------------------------- int8
@@ -62,7 +62,8 @@ def int8_values(raw: bytes, values: int) -> Array:
         raise NotFinite(expected="scales of 0 and more", got="a negative scale, NaN or infinity")
     if (steps == -128).any():
         raise CodecInvalid(expected="steps from -127 to 127", got="-128")
-    return _finite(np.repeat(scales, BLOCK)[:values] * steps.astype(np.float32))
+    with np.errstate(over="ignore"):
+        return require_finite(np.repeat(scales, BLOCK)[:values] * steps.astype(np.float32))
 
 
 # -------------------------------------------------------------------------- topk
@@ -95,7 +96,8 @@ def topk_bytes_of(values: int, sent: int) -> int:
     return 2 * blocks_of(values) + 2 * sent + 4 * blocks_of(sent)
 
 
-def _finite(values: Array) -> Array:
+def require_finite(values: Array) -> Array:
+    """The values, or ``NotFinite``."""
     if not np.isfinite(values).all():
         raise NotFinite(expected="finite numbers", got=f"{np.count_nonzero(~np.isfinite(values))} NaN or infinite values")
     return values

@@ -30,6 +30,7 @@ class Encoded:
 def encode(flat: Array, compression: Compression, random: np.random.Generator) -> Encoded:
     """``flat`` (parameters,) as a container of the plan's codec, which is not ``none``. Raises ``NotFinite``."""
     content = _content(compression, len(flat))
+    formats.require_finite(flat)
     chosen = _largest(flat, content.sent) if compression.codec == "topk" else None
     parts = [write_header(content)]
     for start in range(0, len(flat), CHUNK):
