@@ -16,7 +16,8 @@ from clientagent.counting import answer_statistics
 from clientagent.faults import Dropped, Faults
 from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
-from clientagent.progress import Reporter
+from clientagent.progress import Reporter, Watch
+from clientagent.transport import Busy
 from clientagent.warmup import Warmup
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import (
@@ -36,6 +37,8 @@ FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
 """Waiting does not mend these."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
+LONGEST_AGAIN_S = 2.0
+"""Between two looks at an order that was not done; longer, and the next round would wait for us."""
 ACTIVITY_EVERY_S = 5.0
 
 log = logging.getLogger("fedagent")
@@ -44,9 +47,10 @@ log = logging.getLogger("fedagent")
 class Agent:
     """One bank's agent, for as long as the process lives."""
 
-    def __init__(self, home: Home, portal: Portal, faults: Faults) -> None:
+    def __init__(self, home: Home, portal: Portal, faults: Faults, *, watch: Watch | None = None) -> None:
+        """``watch`` is shown each step of the work, for bars on a terminal."""
         self._home, self._portal = home, portal
-        self._reporter = Reporter(portal.progress)
+        self._reporter = Reporter(portal.progress, watch=watch)
         self._books = Books(home)
         self._desk = ApprovalDesk(home, portal)
         self._warmup = Warmup()
@@ -56,6 +60,12 @@ class Agent:
 
     def run(self, *, once: bool = False, until_idle_s: float | None = None) -> None:
         """Work until ended: by a signal, after one piece of work (``once``), or after a time without any."""
+        try:
+            self._loop(once=once, until_idle_s=until_idle_s)
+        finally:
+            self._reporter.end()
+
+    def _loop(self, *, once: bool, until_idle_s: float | None) -> None:
         idle_since, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
             try:
@@ -68,7 +78,7 @@ class Agent:
                 log.warning("%s. %s", error.sentence, error.action)
                 if once:
                     raise
-                time.sleep(pause)
+                time.sleep(max(pause, error.retry_after_s if isinstance(error, Busy) else 0.0))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
             if found is not None:
@@ -82,7 +92,7 @@ class Agent:
     def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> tuple[WorkAnswer, Head | None] | None:
         self._desk.reconsider()
         wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
-        found = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        found = self._portal.work(wait_s=min(WAIT_S, round(wait, 1)))
         self._home.note_state("approved")
         self._note()
         return found
@@ -105,6 +115,8 @@ class Agent:
             raise
         except Dropped:
             log.info("this rehearsal's bank leaves the round")
+            time.sleep(FIRST_PAUSE_S)  # it looks again soon: the next round may open at any time
+            return None
         except LedgerBroken as error:
             self._stop_run(order, error)
         except PortalUnreachable as error:
@@ -149,7 +161,7 @@ class Agent:
 
     def _wait_after(self, order_digest: str) -> None:
         times = self._again[order_digest] = self._again.get(order_digest, 0) + 1
-        time.sleep(min(FIRST_PAUSE_S * 2 ** (times - 1), LONGEST_PAUSE_S))
+        time.sleep(min(FIRST_PAUSE_S * 2 ** min(times - 1, 10), LONGEST_AGAIN_S))
 
     def _note(self, problem: str = "") -> None:
         """What ``fedagent status`` shows; written now and then, not for each round."""

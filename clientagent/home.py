@@ -61,6 +61,13 @@ class StoredDecision(Message):
         return parse(Decision, self.decision.document)
 
 
+class Evidence(Message):
+    """Two heads of one chain that the portal signed and of which one does not extend the other."""
+
+    known: Signed | None
+    shown: HeadUpdate
+
+
 class Activity(Message):
     """When the running agent was last in touch, and what troubled it, for ``fedagent status``."""
 
@@ -181,9 +188,11 @@ class Home:
         """Not synced, as it comes with each answer: an older head, after a power cut, still holds the portal to its word."""
         write_document(self._head_path(str(signed.document["chain"])), signed, sync=False)
 
-    def save_evidence(self, chain: str, update: HeadUpdate) -> None:
+    def save_evidence(self, head: Head, shown: HeadUpdate) -> None:
         """A head that does not extend the one we know: both bear the portal's signature, so this file proves it."""
-        write_document(self.path / "evidence" / f"{_file_name(chain)}.json", update)
+        known = read_unsynced(self._head_path(head.chain), Signed)
+        name = f"{_file_name(head.chain)}-{head.epoch}-{head.seq}.json"
+        write_document(self.path / "evidence" / name, Evidence(known=known, shown=shown))
 
     def heads(self) -> list[Head]:
         signed = [read_unsynced(path, Signed) for path in sorted((self.path / "heads").glob("*.json"))]

@@ -79,13 +79,13 @@ class Portal:
         path = f"enrolments/{self.identity.agent_id}"
         return self._open(parse(Signed, json_of(self.transport.exchange("GET", path))), Enrolment)
 
-    def work(self, wait_s: int = WAIT_S) -> tuple[WorkAnswer, Head | None] | None:
+    def work(self, wait_s: float = WAIT_S) -> tuple[WorkAnswer, Head | None] | None:
         """The next piece of work and the head that was shown when asking, or None after ``wait_s`` seconds without any.
 
         Whoever does the work first checks its head (``check_head``): then it is known which run a broken ledger stops.
         """
         seen = self._seen()
-        response = self.transport.exchange("GET", f"work?wait={wait_s}", seen=seen, read_s=wait_s + 15.0)
+        response = self.transport.exchange("GET", f"work?wait={wait_s:g}", seen=seen, read_s=wait_s + 15.0)
         if response.status_code == 204:
             return None
         return parse(WorkAnswer, json_of(response)), seen

@@ -66,7 +66,8 @@ def preprocess(spec: PreprocessingSpec, table: Table) -> Array:
 
 
 def _fill_number(into: Array, spec: NumericInput, column: Numbers) -> int:
-    z = np.clip((column - spec.mean) / spec.scale, -spec.clip, spec.clip)
+    with np.errstate(over="ignore"):
+        z = np.clip((column - spec.mean) / spec.scale, -spec.clip, spec.clip)
     missing = np.isnan(z)
     into[:, 0] = np.where(missing, 0.0, z)
     if spec.indicator:
@@ -75,7 +76,7 @@ def _fill_number(into: Array, spec: NumericInput, column: Numbers) -> int:
 
 
 def _fill_category(into: Array, spec: CategoricalInput, column: Categories) -> int:
-    """An unlisted value goes to ``other``, a missing one to ``missing``, or to ``other`` where there is no such input, or to none."""
+    """An unlisted value goes to ``other``, a missing one to ``missing``, else to ``other``; without such an input to none."""
     places = {value: i for i, value in enumerate(spec.categories)}
     width = len(spec.categories)
     other = missing = -1

@@ -19,7 +19,7 @@ LONGEST_CATEGORY = 128
 def statistics_report(
     plan: Plan, table: Table, split: Split, *, run: str, institution: str, salt: str
 ) -> StatisticsReport:
-    """The report of one bank. ``salt`` is the agent's id (see ``Split.digest``). Hold-out and validation rows are never looked at."""
+    """The report of one bank; hold-out and validation rows are not looked at. ``salt`` is the agent's id (``Split.digest``)."""
     training, min_cell = table.take(split.training), plan.privacy.min_cell
     return StatisticsReport(
         run=run,
@@ -42,8 +42,8 @@ def rounded(value: float) -> float:
 def numeric_statistics(name: str, numbers: Numbers, min_cell: int) -> NumericStatistics:
     """Moments of a column (rows,) with NaN for missing.
 
-    Fewer than ``min_cell`` present values are not reported at all. Fewer than ``min_cell`` missing ones are reported as if they had
-    the mean: mean and m2 stay, and the model treats them so anyway.
+    Fewer than ``min_cell`` present values are not reported at all. Fewer than ``min_cell`` missing ones are reported as if
+    they had the mean: mean and m2 stay, and the model treats them so anyway.
     """
     present = numbers[~np.isnan(numbers)]
     rows, count = len(numbers), len(present)
@@ -67,8 +67,8 @@ def categorical_statistics(
 ) -> CategoricalStatistics:
     """Counts of a column's categories, each at least ``min_cell``.
 
-    Smaller ones, those beyond the thousand most frequent and too few missing ones go to ``other``; an ``other`` that is itself too small
-    goes to the smallest category.
+    Smaller ones, those beyond the thousand most frequent and too few missing ones go to ``other``; an ``other`` that is
+    itself too small goes to the smallest category.
     """
     present = {value: int(count) for value, count in zip(column.values, column.counts(), strict=True) if count}
     fit = [v for v, n in present.items() if n >= min_cell and len(v) <= LONGEST_CATEGORY and (listed is None or v in listed)]

@@ -1,6 +1,6 @@
 """Local training: from a base version and the bank's rows to an update. Same inputs, same bits.
 
-Batches are slices of one shuffled copy an epoch; torch runs on one thread. torch is imported only when there is an epoch to train.
+Batches are slices of one shuffled copy an epoch; torch runs on one thread, and is imported only when there is an epoch to train.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def train(
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
     trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed)
     report = _at_most_every(PROGRESS_EVERY_S, progress)
-    losses = [trainer.epoch(lambda batch, batches, e=epoch: report(e, epochs, batch, batches)) for epoch in range(1, epochs + 1)]
+    losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
@@ -67,7 +68,7 @@ class Trainer:
     ) -> None:
         import torch
 
-        from clientagent import models
+        from clientagent import models, optimisers
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -79,10 +80,7 @@ class Trainer:
         self._labels = torch.from_numpy(inputs.labels.astype(np.float32))
         self._batch_size = batch_size or plan.training.batch_size
         self._objective = _objective(plan, inputs)
-        optimiser = torch.optim.AdamW if plan.training.optimiser == "adam" else torch.optim.SGD
-        self._optimiser = optimiser(
-            self._module.parameters(), lr=learning_rate, weight_decay=plan.training.weight_decay, fused=True
-        )
+        self._optimiser = optimisers.optimiser_of(plan, self._module, learning_rate)
         self.steps = 0
 
     def epoch(self, on_batch: Callable[[int, int], None] | None = None) -> float:

@@ -154,9 +154,11 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
-            self._look(str(json.loads(text_data or "")["round"]))
+            number = json.loads(text_data or "")["round"]
         except (ValueError, KeyError, TypeError):
             return  # a browser of ours never says anything else
+        if isinstance(number, str) and (number == "" or (number.isdecimal() and len(number) < 8)):
+            self._look(number)
 
     async def disconnect(self, code: int) -> None:
         for task in self.tasks:

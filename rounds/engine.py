@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import time
 from datetime import datetime
 
@@ -15,7 +12,7 @@ from django.db.models import Count
 from clientagent.wire.errors import IllegalMove, Refusal
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.tensors import Layout
-from rounds import blobs, services
+from rounds import blobs, crashing, leases, services
 from rounds.algorithms.blocks import FlatFile, Geometry, aggregate
 from rounds.algorithms.registry import strategy_named
 from rounds.clock import is_overdue, now
@@ -26,6 +23,9 @@ from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
 
 logger = logging.getLogger(__name__)
+
+RETRY_S = 2.0
+"""When a round that could not be computed is tried again."""
 
 
 def open_runs() -> list[str]:
@@ -116,7 +116,7 @@ def _step_running(run: Run, moment: datetime) -> bool:
         case RoundState.CLOSING:
             return compute(round_)
         case RoundState.AGGREGATING:
-            return is_overdue(round_.lease_until, moment) and compute(round_)
+            return (is_overdue(round_.lease_until, moment) or _is_orphan(round_)) and compute(round_)
         case RoundState.PUBLISHED if run.closing_at is not None and run.state == RunState.RUNNING:
             return _step_closing_evaluation(run, moment)
     return False
@@ -182,17 +182,32 @@ def _step_closing_evaluation(run: Run, moment: datetime) -> bool:
 # -------------------------------------------------------------------- aggregation
 def compute(round_: Round) -> bool:
     """Aggregate a closed round under a lease and publish. False when another worker holds it."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    owner = leases.owner()
     if not services.claim_round(round_=round_, owner=owner):
         return False
+    try:
+        _compute(round_, owner)
+    except Exception:  # a full disk, a database that went away: somebody tries again soon, nobody waits for the lease
+        services.give_back_lease(round_=round_, owner=owner, after_s=RETRY_S)
+        raise
+    return True
+
+
+def _is_orphan(round_: Round) -> bool:
+    """The worker that held it died on this machine: its lease need not run out first."""
+    lost = leases.is_lost(round_.lease_owner)
+    return lost and services.give_back_lease(round_=round_, owner=round_.lease_owner)
+
+
+def _compute(round_: Round, owner: str) -> None:
     run = round_.run
     with blobs.writing() as writer:
         layout = layout_for(run)
         writer.write(layout.header)
         geometry = _aggregate(round_, layout, writer, _Lease(round_, owner))
         digest = writer.keep()
+    crashing.reached("version:kept")
     services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
-    return True
 
 
 class _Lease:
@@ -203,6 +218,7 @@ class _Lease:
         self.renewed = time.monotonic()
 
     def on_block(self, share: float) -> None:
+        crashing.reached("block:computed")
         if time.monotonic() - self.renewed > LEASE_S / 3:
             self.renewed = time.monotonic()
             services.renew_lease(round_=self.round_, owner=self.owner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 
 from clientagent.rehearsal import draft, generate, reference, split
 from clientagent.wire.errors import Refusal
@@ -21,9 +22,11 @@ def main(argv: list[str] | None = None) -> int:
         summary = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, help=summary, description=summary))
     options = vars(parser.parse_args(argv))
-    command = {"draft": draft.run, "generate": generate.run, "reference": reference.run, "split": split.run}
+    commands_of: dict[str, Callable[..., str]] = {
+        "draft": draft.run, "generate": generate.run, "reference": reference.run, "split": split.run,
+    }  # fmt: skip
     try:
-        sys.stdout.write(command[options.pop("command")](**options))
+        sys.stdout.write(commands_of[options.pop("command")](**options))
     except Refusal as refusal:
         sys.stderr.write(json.dumps(refusal.problem()) + "\n")
         return 1

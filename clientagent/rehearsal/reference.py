@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from clientagent.data import read_table, split_rows
 from clientagent.evaluation import losses, mean_loss, probabilities, score
-from clientagent.preprocess import Inputs, Prepared, prepare
+from clientagent.preprocess import Inputs, Prepared, check_spec, prepare
 from clientagent.training import Trainer
+from clientagent.wire.canonical import parse_json
+from clientagent.wire.errors import Malformed
 from clientagent.wire.messages import PreprocessingSpec
-from clientagent.wire.plan import Plan
+from clientagent.wire.plan import Plan, parse_plan
+from clientagent.wire.signing import parse
 from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import initial_weights, layout_of
 
@@ -41,18 +44,26 @@ class _Bank:
 
 def run(*, plan: str, banks: str, model: str | None, preprocessing: str | None, no_reference: bool) -> str:
     """The JSON of ``final``, ``central`` and ``local``; null where not asked for."""
-    frozen = Plan.model_validate_json(Path(plan).read_text())
+    frozen = parse_plan(parse_json(_content(plan)))
     if preprocessing is None:
-        raise SystemExit("--preprocessing is needed: the specification that the run has frozen")
-    spec = PreprocessingSpec.model_validate_json(Path(preprocessing).read_text())
-    parts = [_read(frozen, spec, row) for row in json.loads(Path(banks).read_text())]
+        raise Malformed(expected="--preprocessing FILE, the specification that the run has frozen", got="nothing")
+    spec = parse(PreprocessingSpec, parse_json(_content(preprocessing)))
+    check_spec(frozen, spec)
+    parts = [_read(frozen, spec, row) for row in json.loads(_content(banks))]
     holdout = _together([part.data.holdout for part in parts])
-    flat = unpack(Path(model).read_bytes(), layout_of(frozen, len(spec.input_names))) if model else None
+    flat = unpack(_content(model), layout_of(frozen, len(spec.input_names))) if model else None
     return json.dumps({
         "final": _figures(frozen, flat, holdout) if flat is not None else None,
         "central": None if no_reference else _central(frozen, parts, holdout),
         "local": [] if no_reference else [_local(frozen, part, holdout, flat) for part in parts],
     })
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Malformed(expected=f"the file {path}", got=error.strerror or "an error") from error
 
 
 def _read(plan: Plan, spec: PreprocessingSpec, row: dict[str, Any]) -> _Bank:

@@ -72,13 +72,16 @@ def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> Preproce
         raise StatisticsInvalid(expected=f"reports of at least {plan.privacy.min_banks} banks", got=f"{len(banks)}")
     for report in ordered:
         check_report(plan, report)
-    numbers = zip(*(report.numeric for report in ordered), strict=True)
-    categories = zip(*(report.categorical for report in ordered), strict=True)
     features = [feature for feature in plan.features if feature.kind == "categorical"]
+    numbers = [_pool_numeric(plan, parts) for parts in zip(*(report.numeric for report in ordered), strict=True)]
+    categories = [
+        _pool_categorical(plan, feature, parts)
+        for feature, *parts in zip(features, *(report.categorical for report in ordered), strict=True)
+    ]
     spec = PreprocessingSpec(
         plan_hash=plan.hash,
-        numeric=[entry for parts in numbers if (entry := _pool_numeric(plan, parts))],
-        categorical=[entry for feature, parts in zip(features, categories, strict=False) if (entry := _pool_categorical(plan, feature, parts))],
+        numeric=[number for number in numbers if number],
+        categorical=[category for category in categories if category],
     )
     if not spec.input_names:
         raise StatisticsInvalid(expected=f"a feature that at least {plan.privacy.min_banks} banks hold", got="none")
@@ -136,8 +139,10 @@ def _require_names(expected: list[str], got: list[str]) -> None:
 
 def _check_numeric(number: NumericStatistics, rows: int, min_cell: int) -> None:
     _require_cells(number.name, [number.count, number.missing], rows, min_cell)
-    if not (math.isfinite(number.mean) and math.isfinite(number.m2)) or abs(number.mean) > LARGEST or not 0 <= number.m2 <= LARGEST**2 * rows:
-        raise StatisticsInvalid(expected=f"{number.name}: finite moments below {LARGEST:g}", got=f"mean {number.mean:g}, m2 {number.m2:g}")
+    if not (abs(number.mean) <= LARGEST and 0 <= number.m2 <= 4 * LARGEST**2 * rows):
+        raise StatisticsInvalid(
+            expected=f"{number.name}: finite moments of values up to {LARGEST:g}", got=f"mean {number.mean:g}, m2 {number.m2:g}"
+        )
     if number.count == 0 and (number.mean or number.m2):
         raise StatisticsInvalid(expected=f"{number.name}: no moments without customers", got=f"mean {number.mean:g}")
 
@@ -146,7 +151,8 @@ def _check_categorical(feature: Feature, category: CategoricalStatistics, rows: 
     _require_cells(category.name, [*category.counts.values(), category.other, category.missing], rows, min_cell)
     if len(category.counts) > MOST_REPORTED or any(len(value) > LONGEST_CATEGORY for value in category.counts):
         raise StatisticsInvalid(
-            expected=f"{category.name}: at most {MOST_REPORTED} categories of {LONGEST_CATEGORY} letters", got=f"{len(category.counts)}"
+            expected=f"{category.name}: at most {MOST_REPORTED} categories of {LONGEST_CATEGORY} letters",
+            got=f"{len(category.counts)}",
         )
     if any(not value or as_text(value) != value for value in category.counts):
         raise StatisticsInvalid(expected=f"{category.name}: categories as texts (1, not 1.0)", got="another spelling")

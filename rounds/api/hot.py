@@ -17,7 +17,7 @@ from clientagent.wire.errors import Malformed, NotFound, Refusal
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity, agent_view
-from rounds import blobs, live, services
+from rounds import blobs, crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
@@ -41,6 +41,7 @@ async def work(request: HttpRequest) -> HttpResponse:
             answer = await sync_to_async(next_work)(identity)
             left = until - time.monotonic()
             if answer is not None:
+                crashing.reached("answer:work")
                 return _json(answer)
             if left <= 0:
                 return HttpResponse(status=204)
@@ -81,6 +82,7 @@ def updates(request: HttpRequest) -> HttpResponse:
                 writer.write(data)  # type: ignore[arg-type]
                 norm = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
+            crashing.reached("update:kept")
             receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
     return answer_with(identity, receipt, look_ahead=True)
 
@@ -104,6 +106,7 @@ def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool =
     upcoming = next_work(identity) if look_ahead else None
     if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
         upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
+    crashing.reached("answer:receipt")
     return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))
 
 
@@ -168,6 +171,7 @@ async def _chunks(digest: str, start: int, end: int) -> AsyncIterator[bytes]:
     chunks = blobs.read(digest, start=start, end=end)
     while data := await asyncio.to_thread(next, chunks, b""):
         yield data
+        crashing.reached("answer:model")
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

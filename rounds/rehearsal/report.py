@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from django.db.models import Max, Min, Sum
 
 from rounds import blobs
-from rounds.lifecycle import Phase, RoundState
+from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
 from rounds.rehearsal.banks import TABLES
@@ -60,7 +60,7 @@ def round_figures(round_: Round) -> RoundFigures:
     """All attempts of the round count: what was sent was sent, and the clock ran."""
     attempts = Round.objects.filter(run_id=round_.run_id, number=round_.number)
     opened = attempts.aggregate(first=Min("opened_at"))["first"]
-    uploaded = Update.objects.filter(participation__round__in=attempts).aggregate(sum=Sum("bytes"))["sum"]
+    uploaded = Update.objects.filter(into__in=attempts).aggregate(sum=Sum("bytes"))["sum"]
     downloaded = Participation.objects.filter(round__in=attempts).aggregate(sum=Sum("bytes_down"))["sum"]
     pooled = (round_.version.pooled or {}).get("holdout", {})
     assert round_.published_at is not None
@@ -69,7 +69,7 @@ def round_figures(round_: Round) -> RoundFigures:
         "seconds": round((round_.published_at - opened).total_seconds(), 4),
         "bytes_up": uploaded or 0,
         "bytes_down": downloaded or 0,
-        "participants": round_.participations.filter(phase=Phase.ACCEPTED).count(),
+        "participants": round_.counted.filter(weight__isnull=False).values("participation__institution").distinct().count(),
         "auc": pooled.get("auc"),
         "ks": pooled.get("ks"),
         "loss": pooled.get("loss"),
@@ -99,7 +99,7 @@ def _scores(run: Run, *, folder: Path, reference: bool) -> dict[str, Any]:
 def round_line(round_: Round) -> str:
     """A round as it is published; the figures of its version come when the banks have evaluated it."""
     figures = round_figures(round_)
-    rounds = round_.run.plan.document.schedule.rounds
+    rounds = round_.run.total_versions
     return (
         f"round {figures['number']:>{len(str(rounds))}}/{rounds}  {figures['seconds']:6.2f} s  "
         f"{figures['participants']} banks  {size(figures['bytes_up'])} up"

@@ -74,7 +74,7 @@ class Snapshot:
 
     @property
     def total_rounds(self) -> int:
-        return self.plan.schedule.rounds
+        return self.run.total_versions
 
     @cached_property
     def published(self) -> int:
@@ -167,7 +167,7 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
         rounds=rounds,
         viewed=viewed,
         is_past=is_past,
-        ribbon=_ribbon(rounds, run.plan.document.schedule.rounds, viewed),
+        ribbon=_ribbon(rounds, run.total_versions, viewed),
         grid=_grid(run, viewed, seats, scene),
         seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],

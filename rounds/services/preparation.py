@@ -16,7 +16,7 @@ from clientagent.wire.signing import sign_document
 from clientagent.wire.tensors import pack
 from clientagent.wire.weights import initial_weights, layout_of
 from institutions.portal_key import portal_key
-from rounds import blobs, live
+from rounds import blobs, crashing, live
 from rounds.algorithms.preprocessing import pool_statistics
 from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
@@ -73,6 +73,7 @@ def _prepare(run: Run) -> _Prepared:
     layout = layout_of(plan, inputs)
     data = pack(initial_weights(plan, inputs), layout)
     digest = blobs.put(data)
+    crashing.reached("initial:kept")
     manifest = RunManifest(
         run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
         roster=[_roster_entry(seat, reports, weights) for seat in sorted(seats, key=lambda s: s.institution.slug)],

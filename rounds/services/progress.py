@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce
 
 from clientagent.wire.messages import Progress
 from institutions.authentication import AgentIdentity
-from rounds import live
+from rounds import crashing, live
 from rounds.clock import now
 from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
 from rounds.models import ModelVersion, Participation
@@ -30,7 +30,9 @@ def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
         institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
         slot=progress.attempt, phase__in=was,
     )
+    crashing.reached(f"phase:{progress.phase}:before")
     if rows.update(**changed):
+        crashing.reached(f"phase:{progress.phase}:after")
         live.announce(progress.run)
 
 

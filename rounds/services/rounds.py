@@ -9,10 +9,10 @@ from django.db.models import Q
 
 from audit.services import anchor
 from clientagent.wire.canonical import digest_of
-from rounds import live
+from rounds import crashing, live
 from rounds.algorithms.blocks import Geometry
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState
+from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
 from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
 from rounds.orders import work_order
 from rounds.selectors.metrics import selected_version, should_end
@@ -77,6 +77,7 @@ def close_round(*, round_: Round) -> bool:
     if not round_.run.is_async:  # async: who trains from this base may still be in time for a later buffer
         round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
     Participation.objects.filter(update__into=round_, phase=Phase.RECEIVED).update(phase=Phase.ACCEPTED)
+    crashing.moving("phase:accepted")
     pool_version(round_.base)
     record(round_.run, "round_closed", {
         "round": round_.number, "attempt": round_.attempt, "aggregation": round_.aggregation, "digest": digest,
@@ -89,14 +90,26 @@ def close_round(*, round_: Round) -> bool:
 def claim_round(*, round_: Round, owner: str) -> bool:
     """Take the lease of a closed round, or of one whose worker was lost. The database decides who gets it."""
     moment = now()
-    free = Q(state=RoundState.CLOSING) | Q(state=RoundState.AGGREGATING, lease_until__lt=moment)
+    free = {RoundState.CLOSING: Q(), RoundState.AGGREGATING: Q(lease_until__lte=moment)}
     lease = {"lease_owner": owner, "lease_until": moment + timedelta(seconds=LEASE_S)}
-    return Round.objects.filter(free, pk=round_.pk).update(state=RoundState.AGGREGATING, **lease) == 1
+    for was, unheld in free.items():
+        to = next_round_state(was, RoundEvent.CLAIM)
+        if Round.objects.filter(unheld, pk=round_.pk, state=was).update(state=to, **lease) == 1:
+            crashing.moving(f"round:{was}:{RoundEvent.CLAIM}")
+            return True
+    return False
 
 
 def renew_lease(*, round_: Round, owner: str) -> bool:
     """Keep the lease while computing; False when it was lost to another worker."""
     until = now() + timedelta(seconds=LEASE_S)
+    held = Round.objects.filter(pk=round_.pk, state=RoundState.AGGREGATING, lease_owner=owner)
+    return held.update(lease_until=until) == 1
+
+
+def give_back_lease(*, round_: Round, owner: str, after_s: float = 0.0) -> bool:
+    """Let the next worker have the round: ``owner`` is dead, or could not compute it."""
+    until = now() + timedelta(seconds=after_s)
     held = Round.objects.filter(pk=round_.pk, state=RoundState.AGGREGATING, lease_owner=owner)
     return held.update(lease_until=until) == 1
 

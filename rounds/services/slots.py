@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from institutions.authentication import AgentIdentity
-from rounds.lifecycle import WORKING, RoundState, RunState
+from rounds.lifecycle import WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.orders import work_order
 from rounds.services.moves import hint_after_commit
@@ -33,6 +33,8 @@ def _take(seat: Seat) -> Participation | None:
     mine = Participation.objects.filter(round__run=run, institution_id=seat.institution_id)
     if live is None or run.state != RunState.RUNNING or run.closing_at is not None or mine.filter(phase__in=WORKING).exists():
         return None
+    if mine.filter(round__number=live.number, phase=Phase.DROPPED).exists():
+        return None  # it refused this base; the next version is another matter
     if live.state != RoundState.OPEN or live.counted.count() >= live.needed:
         return None  # the next version is a moment away: better fresh than stale from the start
     if mine.exclude(update=None).count() >= run.plan.document.max_updates_per_bank:

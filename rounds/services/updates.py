@@ -21,7 +21,7 @@ from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
-from rounds import blobs
+from rounds import blobs, crashing
 from rounds.clock import now
 from rounds.lifecycle import Phase, RoundState
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
@@ -112,9 +112,11 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
     counts, into = destination(participation, run)
     if counts:
         _store(participation, statement, manifest, norm, into)
+        crashing.moving("phase:received")
     else:
         held = (Phase.RECEIVED, Phase.ACCEPTED)
         Participation.objects.filter(pk=participation.pk).exclude(phase__in=held).update(phase=Phase.LATE)
+        crashing.moving("phase:late")
     entry = record(
         run, "update_accepted" if counts else "update_late", common, actor=actor_of_agent(identity.agent_id)
     )

@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import re
 import socket
+import ssl
 import threading
 import uuid
 from collections.abc import Callable
@@ -58,7 +59,7 @@ Intercept = Callable[[Request], Reply | None]
 class PortalDouble:
     """Serves one plan to one bank. ``requests`` is what came in; ``intercept`` may answer instead."""
 
-    def __init__(self, plan: Plan | None = None) -> None:
+    def __init__(self, plan: Plan | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.key = PrivateKey.generate()
         self.plan = plan
         self.run = str(uuid.uuid4())
@@ -85,8 +86,8 @@ class PortalDouble:
         self._nonces: set[str] = set()
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
-        self._server = _serve(self)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = _serve(self, tls)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         if plan is not None:
             self.record("run_proposed", {
                 "run": self.run, "number": 1, "plan_hash": plan.hash, "project": plan.project, "participants": [SLUG],
@@ -464,7 +465,7 @@ def _json(message: Any, status: int = 200) -> Reply:
     return Reply(status, canonical(message), {"Content-Type": "application/json"})
 
 
-def _serve(portal: PortalDouble) -> ThreadingHTTPServer:
+def _serve(portal: PortalDouble, tls: ssl.SSLContext | None) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -499,5 +500,7 @@ def _serve(portal: PortalDouble) -> ThreadingHTTPServer:
             """An agent that was killed leaves a broken connection; that is what some tests are about."""
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clientagent.home import Evidence
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import LedgerBroken, SignatureInvalid
 from clientagent.wire.messages import Head, HeadUpdate
@@ -61,7 +62,9 @@ def test_a_rewritten_history_is_noticed_and_its_evidence_kept(witness, home, por
     with pytest.raises(LedgerBroken):
         witness.check(portal.head(0), known)
     (evidence,) = (home.path / "evidence").iterdir()
-    assert parse(HeadUpdate, parse_json(evidence.read_bytes())).head.document["seq"] == len(portal.entries)
+    kept = parse(Evidence, parse_json(evidence.read_bytes()))
+    assert kept.shown.head.document["seq"] == len(portal.entries)
+    assert kept.known.document["hash"] == known.hash
     assert Witness(home, portal.key.public).last(portal.chain) == known
 
 
@@ -80,6 +83,20 @@ def test_a_shorter_history_is_noticed(witness, portal):
     del portal.entries[-2:]
     with pytest.raises(LedgerBroken, match="some are gone"):
         witness.check(portal.head(0), known)
+
+
+def test_a_portal_that_was_restored_may_begin_anew_and_the_old_head_is_kept(witness, home, portal):
+    witness.check(portal.head(), None)
+    known = witness.last(portal.chain)
+    del portal.entries[-2:]
+    portal.change = lambda document: document.model_copy(update={"epoch": 1})
+    witness.check(portal.head(0), known)
+    assert witness.last(portal.chain).seq == known.seq - 2
+    assert len(list((home.path / "evidence").iterdir())) == 1
+    portal.change = lambda document: document
+    grow(portal, "round_closed")
+    with pytest.raises(LedgerBroken, match="epoch 1"):
+        witness.check(portal.head(0), None)
 
 
 @pytest.mark.parametrize("links", [[], ["0" * 64]])
