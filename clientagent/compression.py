@@ -13,7 +13,7 @@ from clientagent.wire.tensors import Array, Layout, pack
 
 @dataclass(frozen=True)
 class Compressed:
-    """``data`` leaves, ``sent`` (parameters,) is what the portal reads in it, ``residual`` is what was left out (None: nothing)."""
+    """``data`` leaves, ``sent`` (parameters,) is what the portal reads in it, ``residual`` what was left out (None: nothing)."""
 
     data: bytes
     sent: Array

@@ -1,4 +1,4 @@
-"""What a bank sends for second-order training: gradient and Hessian of the logistic loss summed over its training rows. numpy only."""
+"""What a bank sends for second-order training: gradient and Hessian of the logistic loss over its training rows. numpy only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class LogisticSums:
-    """Over rows: ``loss``, ``gradient`` (weights,), ``hessian`` (weights, weights); the bias is the first weight, as in the layout."""
+    """Over rows: ``loss``, ``gradient`` (weights,), ``hessian`` (weights, weights); the bias comes first, as in the layout."""
 
     rows: int
     loss: float

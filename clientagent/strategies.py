@@ -14,6 +14,7 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.strategies import Vectors, number_of
 from clientagent.wire.tensors import Array
 
+
 @dataclass(frozen=True)
 class Given:
     """What a round gives to a bank's training beside plan and rows.
@@ -98,7 +99,7 @@ def personal_start(plan: Plan, given: Given) -> tuple[Array, Correction] | None:
 
 
 def _scaffold(given: Given, mean_gradient: Array | None) -> Leaving:
-    """Option II of algorithm 1: c_i+ = c_i - c + (x - y) / (K eta), which for plain SGD is the mean of the gradients met on the way.
+    """Option II of algorithm 1: c_i+ = c_i - c + (x - y) / (K eta), for plain SGD the mean of the gradients met on the way.
 
     As that mean it also makes sense for Adam, whose steps are not in units of a gradient.
     """
@@ -108,6 +109,6 @@ def _scaffold(given: Given, mean_gradient: Array | None) -> Leaving:
 
 
 def _alpha(plan: Plan, given: Given) -> float:
-    """FedDyn's alpha for this bank: larger where its rows count less, as in its authors' code, so that the server can count all alike."""
+    """FedDyn's alpha for this bank, larger where its rows count less, as in its authors' code: the server counts all alike."""
     counts = given.share * given.participants
     return number_of(plan.strategy, "mu") / counts if counts > 0 else number_of(plan.strategy, "mu")

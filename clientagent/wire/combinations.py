@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan
@@ -22,17 +22,13 @@ def _(sentence: str) -> str:
     return sentence
 
 
-def _nothing(plan: Plan) -> Values:
-    return {}
-
-
 @dataclass(frozen=True)
 class Conflict:
     """``field``: dotted, where the form shows it. ``reason``: the sentence as it is translated. ``values``: what fills it."""
 
     field: str
     reason: str
-    values: Values = field(default_factory=dict)
+    values: Values
 
     @property
     def sentence(self) -> str:
@@ -44,7 +40,7 @@ class _Row:
     field: str
     when: Callable[[Plan], bool]
     reason: str
-    values: Callable[[Plan], Values] = _nothing
+    values: Callable[[Plan], Values] = lambda plan: {}
 
 
 def conflicts(plan: Plan) -> list[Conflict]:
@@ -58,14 +54,16 @@ def idle(plan: Plan) -> list[Conflict]:
     used = {*DEFAULTS.get(plan.strategy.name, ()), *OPEN.get(plan.strategy.name, ())}
     numbers = ("mu", "server_learning_rate", "momentum", "q", "ridge", "bound", "trim")
     unused = [name for name in numbers if getattr(plan.strategy, name) is not None and name not in used]
-    return rows + [Conflict(f"strategy.{name}", _("%(strategy)s does not use this number."), _named(plan)) for name in unused]
+    vain = _("%(strategy)s does not use this number.")
+    return rows + [Conflict(f"strategy.{name}", vain, _named(plan)) for name in unused]
 
 
 def require_combinable(plan: Plan) -> None:
     """Raises ``PlanInvalid`` naming every field that does not go with the others."""
     if found := conflicts(plan):
         raise PlanInvalid(
-            expected=" ".join(conflict.sentence for conflict in found)[:2000], got=", ".join(conflict.field for conflict in found),
+            expected=" ".join(conflict.sentence for conflict in found)[:2000],
+            got=", ".join(conflict.field for conflict in found),
             action="Change one of the two choices that do not go together.",
         )
 
@@ -73,6 +71,10 @@ def require_combinable(plan: Plan) -> None:
 # ------------------------------------------------------------------------ conditions
 def _named(plan: Plan) -> Values:
     return {"strategy": plan.strategy.name}
+
+
+def _participants(plan: Plan) -> Values:
+    return {"banks": len(plan.participants)}
 
 
 def _banks_needed(plan: Plan) -> Values:
@@ -86,6 +88,27 @@ def _banks_in_a_round(plan: Plan) -> int:
 def _cut(plan: Plan) -> int:
     trim = plan.strategy.trim
     return plan.strategy.byzantine if trim is None else math.floor(trim * _banks_in_a_round(plan))
+
+
+def _has_too_few_banks(plan: Plan) -> bool:
+    return _banks_in_a_round(plan) < fewest_banks(plan.strategy)
+
+
+def _cuts_too_few(plan: Plan) -> bool:
+    return _cut(plan) < plan.strategy.byzantine
+
+
+def _clips_adaptively(plan: Plan) -> bool:
+    return plan.privacy.institution_dp is not None and plan.privacy.institution_dp.clip == "adaptive"
+
+
+def _wants_too_large_a_cohort(plan: Plan) -> bool:
+    secure = plan.privacy.secure_aggregation
+    return secure is not None and secure.min_cohort > len(plan.participants)
+
+
+def _selects_best(plan: Plan) -> bool:
+    return plan.schedule.select == "best"
 
 
 def _is(*names: str) -> Callable[[Plan], bool]:
@@ -129,22 +152,22 @@ _lossy = _codec("bfloat16", "int8", "topk")
 
 _REFUSED = (
     # ---- robust rules
-    _Row("strategy.byzantine", lambda plan: _banks_in_a_round(plan) < fewest_banks(plan.strategy),
+    _Row("strategy.byzantine", _has_too_few_banks,
          _("%(strategy)s needs at least %(needed)s banks in every round for this many hostile ones; a round may have %(banks)s."),
          _banks_needed),
-    _Row("strategy.trim", lambda plan: _is("trimmed_mean")(plan) and _cut(plan) < plan.strategy.byzantine,
+    _Row("strategy.trim", _both(_is("trimmed_mean"), _cuts_too_few),
          _("This share cuts %(cut)s values at each end, fewer than the %(byzantine)s banks that may be hostile."),
          lambda plan: {"cut": _cut(plan), "byzantine": plan.strategy.byzantine}),
-    _Row("strategy.mixing", lambda plan: plan.strategy.mixing != "none" and plan.strategy.name not in ROBUST,
+    _Row("strategy.mixing", _both(_is_robust, lambda plan: plan.strategy.name not in ROBUST),
          _("Mixing prepares updates for a robust rule; %(strategy)s is none."), _named),
     _Row("strategy.name", _both(_is_robust, _is_masked),
          _("%(strategy)s must see each bank's update, and secure aggregation shows only their sum."), _named),
-    _Row("strategy.name", _both(lambda plan: plan.strategy.name not in ONLY_MEAN, _no(_is_robust), _is_masked),
+    _Row("strategy.name", _both(_no(_is(*ONLY_MEAN)), _no(_is_robust), _is_masked),
          _("%(strategy)s needs more than the weighted mean of the updates, which is all that secure aggregation shows."), _named),
     # ---- schedule
-    _Row("schedule.mode", _both(lambda plan: plan.strategy.name in SAME_BASE, _is_async),
+    _Row("schedule.mode", _both(_is(*SAME_BASE), _is_async),
          _("%(strategy)s compares or adds up updates that start from the same version; in async mode they do not."), _named),
-    _Row("schedule.late", lambda plan: plan.strategy.name in SAME_BASE and plan.schedule.late == "next_round" and not _is_async(plan),
+    _Row("schedule.late", _both(_is(*SAME_BASE), _no(_is_async), lambda plan: plan.schedule.late == "next_round"),
          _("%(strategy)s cannot use an update that started from an earlier version; discard late ones."), _named),
     # ---- second order
     _Row("model.family", _both(_newton, lambda plan: plan.model.family not in ("logistic", "scorecard")),
@@ -161,7 +184,7 @@ _REFUSED = (
     _Row("compression.codec", _both(_is("scaffold"), _codec("topk")),
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
     _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
-         _("%(strategy)s sends a figure of the customers beside the update, which the noise of record-level privacy does not cover."), _named),
+         _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
     # ---- codecs
     _Row("compression.codec", _both(_codec("topk"), _is_masked),
          _("Top-k tells which weights moved, and masked updates must all have the same places.")),
@@ -170,25 +193,24 @@ _REFUSED = (
     _Row("compression.codec", _both(_codec("topk"), _has_institution_dp),
          _("Noise on every weight undoes what top-k leaves out.")),
     # ---- privacy of banks
-    _Row("strategy.weighting", lambda plan: _has_institution_dp(plan) and plan.strategy.weighting != "equal",
+    _Row("strategy.weighting", _both(_has_institution_dp, lambda plan: plan.strategy.weighting != "equal"),
          _("Privacy of a bank is computed for banks that count alike: choose equal.")),
-    _Row("strategy.name", lambda plan: _has_institution_dp(plan) and plan.strategy.name not in ONLY_MEAN,
+    _Row("strategy.name", _both(_has_institution_dp, _no(_is(*ONLY_MEAN))),
          _("Privacy of a bank is computed for the mean of clipped updates, which %(strategy)s is not."), _named),
-    _Row("privacy.institution_dp.clip",
-         lambda plan: plan.privacy.institution_dp is not None and plan.privacy.institution_dp.clip == "adaptive" and len(plan.participants) < 50,
-         _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), lambda plan: {"banks": len(plan.participants)}),
-    _Row("privacy.secure_aggregation.min_cohort",
-         lambda plan: plan.privacy.secure_aggregation is not None and plan.privacy.secure_aggregation.min_cohort > len(plan.participants),
-         _("The cohort cannot be larger than the %(banks)s participants."), lambda plan: {"banks": len(plan.participants)}),
+    _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
+         _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
+    _Row("privacy.secure_aggregation.min_cohort", _wants_too_large_a_cohort,
+         _("The cohort cannot be larger than the %(banks)s participants."), _participants),
 )
 
 _IDLE = (
-    _Row("training.epochs", _newton, _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
-    _Row("schedule.select", lambda plan: _newton(plan) and plan.schedule.select == "best",
+    _Row("training.epochs", _newton,
+         _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
+    _Row("schedule.select", _both(_newton, _selects_best),
          _("Newton's result is its last version: the optimum of all rows.")),
-    _Row("schedule.select", lambda plan: _has_record_dp(plan) and plan.schedule.select == "best",
-         _("Under record-level privacy the result is the last version: choosing would look at customers again, outside of the budget.")),
-    _Row("strategy.weighting", lambda plan: plan.strategy.name in ROBUST and plan.strategy.weighting == "samples",
+    _Row("schedule.select", _both(_has_record_dp, _selects_best),
+         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
+    _Row("strategy.weighting", _both(_is(*ROBUST), lambda plan: plan.strategy.weighting == "samples"),
          _("%(strategy)s gives each bank one voice, because rows are a bank's own claim."), _named),
     _Row("training.optimiser", _both(_is("scaffold", "fednova"), lambda plan: plan.training.optimiser != "sgd"),
          _("%(strategy)s is derived for sgd; with adam it is a good guess without a proof."), _named),

@@ -23,7 +23,7 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "qfedavg": {"q": 0.1},
     "newton": {"ridge": 1e-5},
 }
-"""The numbers that a strategy uses, and what they are where the plan says null. Nothing else of a plan's strategy matters to it."""
+"""The numbers that a strategy uses, and what they are where the plan says null. No other number matters to it."""
 OPEN = {"trimmed_mean": ("trim",), "centred_clipping": ("bound",), "norm_bound": ("bound",)}
 """Numbers that a strategy uses and finds from the updates themselves where the plan says null."""
 
@@ -61,7 +61,8 @@ def number_of(strategy: StrategyPart, field: str) -> float:
 def fewest_banks(strategy: StrategyPart) -> int:
     """How many updates a round needs for the rule to mean anything.
 
-    2f + 3 for (multi-)Krum (Blanchard et al. 2017, section 3), 2f + 1 for the others and for mixing (Allouah et al. 2023, section 4).
+    2f + 3 for (multi-)Krum (Blanchard et al. 2017, section 3), 2f + 1 for the others and for mixing (Allouah et al. 2023,
+    section 4).
     """
     if strategy.name in ("krum", "multikrum"):
         return 2 * strategy.byzantine + 3
@@ -86,7 +87,7 @@ def server_layout(name: str, parameters: int) -> Layout | None:
     vectors = SERVER_VECTORS.get(name)
     if vectors is None:
         return None
-    shapes: dict[str, tuple[int, ...]] = {vector: (parameters,) for vector in vectors}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(vectors, (parameters,))
     if name == "newton":
         shapes["line"] = (NEWTON_LINE,)
     return Layout(shapes)

@@ -1,4 +1,4 @@
-"""Aggregation by column blocks: all updates side by side, read a block at a time, computed a piece at a time, written as it comes.
+"""Aggregation by column blocks: all updates side by side, read a block, computed a piece at a time, and written as it comes.
 
 Peak memory is one block, flat in the number of banks and in the size of the model. A piece is small enough to stay in the
 processor's cache: numpy then works at the speed of the cache and not of the memory.
@@ -70,7 +70,7 @@ def _put(sink: Sink, start: int, before: Block, done: Step) -> None:
 
 def _write_combination(step: Averaged, files: RoundFiles, sink: Sink) -> None:
     """Only the updates that count need be read: one of all for Krum."""
-    used = np.flatnonzero(step.coefficients)
+    used = np.flatnonzero(step.coefficients).tolist()
     uploads = Uploads([files.uploads.paths[i] for i in used], {"update": files.uploads.offsets["update"]})
     for start, before, piece in _pieces(RoundFiles(files.base, uploads, files.parameters), sink):
         _put(sink, start, before, Averaged(step.coefficients[used])(piece))

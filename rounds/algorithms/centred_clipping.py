@@ -46,5 +46,5 @@ def clipped(squared: Wide, radius: float | None) -> Wide:
 
 STRATEGY = Strategy(
     name="centred_clipping", title="Centred clipping", begin=begin, paper="Karimireddy et al. 2021, arXiv:2012.10333",
-    choose_when=_("When an attacker may act a little in every round: a bank can move the model only so far from where it was going."),
+    choose_when=_("When an attacker may act a little in every round: a bank can turn the model only so far from its course."),
 )

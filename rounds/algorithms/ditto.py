@@ -7,5 +7,5 @@ from rounds.algorithms.strategy import Strategy, _
 
 STRATEGY = Strategy(
     name="ditto", title="Ditto", begin=begin, paper="Li et al. 2021, arXiv:2012.04221",
-    choose_when=_("When each bank also wants a model of its own: it stays at the bank, close to the common one. Costs twice the training."),
+    choose_when=_("When each bank also wants a model of its own: it stays there, near the common one. Costs twice the training."),
 )

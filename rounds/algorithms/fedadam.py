@@ -17,7 +17,7 @@ BETA_2 = 0.99
 def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
     """m <- b1 m + (1 - b1) mean, v <- b2 v + (1 - b2) mean^2, w <- w + eta' m / (sqrt(v) + tau).
 
-    eta' corrects the bias of both moments (Kingma & Ba 2015, section 2) with the exponent round + 1, so that Flower's numbers come out.
+    eta' corrects the bias of both moments (Kingma & Ba 2015, section 2), with the exponent round + 1 as in Flower.
     """
     beta = number_of(facts.strategy, "momentum")
     eta = number_of(facts.strategy, "server_learning_rate")
@@ -42,5 +42,5 @@ def _power(base: float, exponent: int) -> float:
 
 STRATEGY = Strategy(
     name="fedadam", title="FedAdam", begin=begin, paper="Reddi et al. 2021, arXiv:2003.00295",
-    choose_when=_("When weights move at very different scales, as in deep or wide models; try a server learning rate from 0.001 to 0.1."),
+    choose_when=_("When weights move at very different scales, as in deep models; try server learning rates from 0.001 to 0.1."),
 )

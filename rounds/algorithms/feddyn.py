@@ -27,5 +27,5 @@ def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
 
 STRATEGY = Strategy(
     name="feddyn", title="FedDyn", begin=begin, paper="Acar et al. 2021, arXiv:2111.04263",
-    choose_when=_("When banks differ and many rounds are possible: converges to the model of all rows together. Start with a small mu."),
+    choose_when=_("When banks differ and rounds are many: converges to the model of all rows together. Start with a small mu."),
 )

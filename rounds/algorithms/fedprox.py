@@ -1,4 +1,4 @@
-"""FedProx: banks are held near the base by mu/2 |w - base|^2 while they train (Li et al. 2020, equation 2); the portal averages."""
+"""FedProx: banks are held near the base by mu/2 |w - base|^2 as they train (Li et al. 2020, equation 2); the portal averages."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Reader:
             self._memory = np.empty(size, "<f4")
         block = self._memory[:size].reshape(len(self._files), width)
         for (descriptor, offset), row in zip(self._files, block, strict=True):
-            _fill(descriptor, offset + 4 * start, memoryview(row).cast("B"))
+            _fill(descriptor, offset + 4 * start, row.data.cast("B"))
         return block
 
 

@@ -1,4 +1,4 @@
-"""How each update lies to the result. For people to look at: its last bits depend on the machine, and nothing is computed from it."""
+"""How each update lies to the result. For people to look at: its last bits are the machine's, and no rule uses it."""
 
 from __future__ import annotations
 

@@ -57,14 +57,14 @@ def distances(products: Wide) -> Wide:
 
 
 def within_reach(products: Wide, banks: int) -> tuple[Wide, Wide]:
-    """(factors, products): vectors far longer than the banks' typical one drawn near, and the inner products (rows, rows) of all then.
+    """(factors, products): vectors far longer than the banks' typical one drawn near, and the inner products (rows, rows) then.
 
     Distances to an average follow from distances between its members only while these are of comparable size: next to an
     update of length 1e38 the honest ones would drown in its rounding. ``factors`` (rows,) are powers of two.
     """
     lengths = np.sqrt(np.diagonal(products))
     reach = FARTHEST * float(np.median(lengths[:banks]))
-    excess = np.divide(lengths, reach, out=np.ones(len(lengths)), where=lengths > reach if reach > 0 else False)
+    excess = np.divide(lengths, reach, out=np.ones(len(lengths)), where=(lengths > reach) & (reach > 0))
     factors = np.ldexp(1.0, -np.frexp(excess)[1] + 1)
     return factors, products * factors * factors[:, None]
 

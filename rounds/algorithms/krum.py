@@ -28,5 +28,5 @@ def chosen_alike(values: Wide, count: int) -> Wide:
 
 STRATEGY = Strategy(
     name="krum", title="Krum", begin=begin, paper="Blanchard et al. 2017, arXiv:1703.02757",
-    choose_when=_("When one trustworthy update matters more than using all: keeps a single bank's update each round, and so learns less."),
+    choose_when=_("When one trustworthy update matters more than using all: keeps one bank's update each round, so learns less."),
 )

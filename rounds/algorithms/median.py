@@ -24,5 +24,5 @@ def median(piece: Piece) -> Step:
 
 STRATEGY = Strategy(
     name="median", title="Median", begin=begin, paper="Yin et al. 2018, arXiv:1803.01498",
-    choose_when=_("When a few banks may send wrong or hostile updates: the plainest robust rule. Each bank counts once, whatever its rows."),
+    choose_when=_("When a few banks may send wrong or hostile updates: the plainest robust rule. Each bank has one voice."),
 )

@@ -1,4 +1,4 @@
-"""Nearest-neighbour mixing: before a robust rule, each update becomes the mean of the n - f nearest to it (Allouah et al. 2023, NNM)."""
+"""Nearest-neighbour mixing: before a robust rule, each update becomes the mean of the n - f nearest (Allouah et al. 2023)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def begin_mixed(begin: Begin, facts: Facts, passes: Passes) -> Callable[[Piece],
 
 
 def nearest(squared: Wide, byzantine: int) -> Wide:
-    """(banks, banks): row i averages the banks - byzantine updates nearest to i, itself first; ties go by the manifest's order."""
+    """(banks, banks): row i averages the banks - byzantine updates nearest to i, itself first; ties by the manifest's order."""
     banks = len(squared)
     kept = max(1, banks - byzantine)
     mixture = np.zeros((banks, banks))
     for i, row in enumerate(squared):
-        order = sorted(range(banks), key=lambda j, i=i, row=row: (j != i, row[j], j))
+        order = np.argsort(np.where(np.arange(banks) == i, -1.0, row), kind="stable")
         mixture[i, order[:kept]] = 1 / kept
     return mixture
 

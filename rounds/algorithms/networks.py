@@ -1,8 +1,8 @@
 """Order statistics of every column at once: a sorting network whose comparators are elementwise minima and maxima of whole rows.
 
 The network is Batcher's merge exchange (Knuth, TAOCP 3, algorithm 5.2.2M), for any number of rows; comparators on whose outcome
-no wanted place depends are left out. Many times as fast as sorting column by column, and without a branch. A network grows faster than
-a sort does: from 64 rows on the columns are sorted.
+no wanted place depends are left out. Many times as fast as sorting column by column. A network grows faster than a sort does:
+from 64 rows on the columns are sorted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def order_statistics(block: Block, wanted: range) -> list[Block]:
 
 
 def without_extremes(block: Block, cut: int) -> list[Block]:
-    """The rows that are left of a block (banks, width) without the ``cut`` smallest and largest values of each column, unsorted."""
+    """What is left of a block (banks, width) without the ``cut`` smallest and largest values of each column, unsorted rows."""
     if len(block) > MOST_ROWS:
         return _sorted(block)[cut : len(block) - cut]
     return _run(block, middle_network(len(block), cut))[cut : len(block) - cut]
@@ -71,7 +71,7 @@ def network(rows: int, wanted: range) -> tuple[Comparator, ...]:
 
 @lru_cache(maxsize=256)
 def middle_network(rows: int, cut: int) -> tuple[Comparator, ...]:
-    """Brings the ``cut`` smallest and largest values to the ends; in which order the rest lies is open. The cheaper of two ways."""
+    """Brings the ``cut`` smallest and largest values to the ends, the rest in any order. The cheaper of two ways."""
     sorting = _pruned(_merge_exchange(rows), range(cut, rows - cut))
     peeling = _peel(rows, cut)
     return min(sorting, peeling, key=_cost)

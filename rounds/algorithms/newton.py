@@ -38,7 +38,8 @@ def solve(facts: Facts, sums: Sums) -> Step:
     ridge = number_of(facts.strategy, "ridge")
     line = Line(*(float(value) for value in sums.state["line"]))
     loss, rows = _loss(facts, sums.base, ridge), float(np.float32(np.add.reduce(facts.rows)))
-    if line.is_set and line.rows == rows and line.length > SHORTEST and loss > line.loss + TOLERANCE * (1 + abs(line.loss)):
+    rose = loss > line.loss + TOLERANCE * (1 + abs(line.loss))
+    if rose and line.is_set and line.rows == rows and line.length > SHORTEST:
         length = _shorter(line, loss)
         point = sums.state["anchor"] + length * sums.state["direction"]
         kept = {name: sums.state[name] for name in ("anchor", "direction")}
@@ -51,7 +52,7 @@ def solve(facts: Facts, sums: Sums) -> Step:
 
 
 def _penalised(sums: Sums, ridge: float) -> tuple[Wide, Wide]:
-    """Gradient (n,) and Hessian (n, n) of the mean loss plus ridge/2 |w|^2, the Hessian from its packed upper triangle by rows."""
+    """Gradient (n,) and Hessian (n, n) of the mean loss plus ridge/2 |w|^2, the Hessian unpacked from its upper triangle."""
     size = len(sums.base)
     penalty = np.full(size, ridge)
     penalty[BIAS] = 0.0
@@ -79,5 +80,5 @@ def _shorter(line: Line, loss: float) -> float:
 
 STRATEGY = Strategy(
     name="newton", title="Newton", solve=solve, paper="Boyd & Vandenberghe 2004, section 9.5; Nelder & Wedderburn 1972",
-    choose_when=_("For logistic models: reaches the model of all rows together in a handful of rounds. Sends sums over all rows of a bank."),
+    choose_when=_("For logistic models: reaches the model of all rows together in a handful of rounds, from sums over rows."),
 )

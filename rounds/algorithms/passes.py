@@ -12,6 +12,8 @@ from rounds.algorithms.files import FlatFile, Reader, StateFile, spans
 from rounds.algorithms.strategy import Block, Wide
 
 BLOCK_BYTES = 8 * 2**20
+PIECE = 4096
+"""Columns from one multiple of this to the next are rounded to one unit: another number is another rule, with other bits."""
 
 
 class UpdatePasses:
@@ -35,7 +37,8 @@ class UpdatePasses:
     def _pieces(self, files: Sequence[FlatFile]) -> Iterator[Block]:
         with ExitStack() as stack:
             reader = Reader(files, stack)
-            for start, width in spans(self._parameters, max(1, BLOCK_BYTES // (4 * max(len(files), 1)))):
+            pieces = max(1, BLOCK_BYTES // (4 * PIECE * max(len(files), 1)))
+            for start, width in spans(self._parameters, pieces * PIECE):
                 block = reader.read(start, width)
-                for at, size in spans(width, gram.WIDEST):
+                for at, size in spans(width, PIECE):
                     yield block[:, at : at + size]

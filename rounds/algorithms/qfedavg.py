@@ -43,5 +43,5 @@ def _power(base: float, exponent: float) -> float:
 
 STRATEGY = Strategy(
     name="qfedavg", title="q-FedAvg", begin=begin, paper="Li et al. 2020, arXiv:1905.10497",
-    choose_when=_("When the model must not fail any one bank: banks with a high loss pull harder. q of 0 is FedAvg with equal care."),
+    choose_when=_("When the model must not fail any one bank: banks with a high loss pull harder. With q of 0 it is FedAvg."),
 )

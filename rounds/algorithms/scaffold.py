@@ -1,4 +1,4 @@
-"""SCAFFOLD: control variates take out of each bank's gradient how that bank differs from all (Karimireddy et al. 2020, algorithm 1)."""
+"""SCAFFOLD: control variates take out of each bank's gradient how it differs from all (Karimireddy et al. 2020, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
 
 STRATEGY = Strategy(
     name="scaffold", title="SCAFFOLD", begin=begin, paper="Karimireddy et al. 2020, arXiv:1910.06378",
-    choose_when=_("When banks' customers differ strongly and rounds are many: corrects each bank's drift. Sends twice the bytes; best with sgd."),
+    choose_when=_("When banks' customers differ strongly: corrects each bank's drift. Sends twice the bytes; best with sgd."),
 )

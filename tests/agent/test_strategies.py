@@ -1,4 +1,4 @@
-"""What strategies ask of a bank: gradients corrected as the papers say, what leaves and what stays, and where it all converges."""
+"""What strategies ask of a bank: gradients corrected as the papers say, what leaves, what stays, and where it converges."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def test_newtons_sums_are_the_derivatives_of_the_summed_loss(count, good, bad):
     assert found.loss == pytest.approx(loss_at(weights, matrix, labels, good, bad), rel=1e-6)
     for i, move in enumerate(np.eye(4) * step):
         up, down = (logistic_sums((weights + s * move), matrix, labels, good_weight=good, bad_weight=bad) for s in (1, -1))
-        slope = (loss_at(weights + move, matrix, labels, good, bad) - loss_at(weights - move, matrix, labels, good, bad)) / (2 * step)
+        ahead, behind = (loss_at(weights + s * move, matrix, labels, good, bad) for s in (1, -1))
+        slope = (ahead - behind) / (2 * step)
         assert found.gradient[i] == pytest.approx(slope, rel=1e-3, abs=1e-3 * count)
         assert found.hessian[i] == pytest.approx((up.gradient - down.gradient) / (2 * step), rel=1e-3, abs=1e-3 * count)
 

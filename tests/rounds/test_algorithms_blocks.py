@@ -49,6 +49,7 @@ def test_where_a_block_ends_changes_no_bit(tmp_path, name, monkeypatch):
     whole = next_of(tmp_path, name, updates, base=base, extra=control_of(name, updates))
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 8 * 3000)
     monkeypatch.setattr(blocks, "WIDEST_PIECE", 1024)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 4 * 8 * 5000)
     parts = next_of(tmp_path, name, updates, base=base, extra=control_of(name, updates))
     assert parts.weights.tobytes() == whole.weights.tobytes()
     assert {key: x.tobytes() for key, x in parts.state.items()} == {key: x.tobytes() for key, x in whole.state.items()}

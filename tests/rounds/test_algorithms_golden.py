@@ -41,7 +41,8 @@ def test_fedadam_corrects_both_moments(tmp_path):
     first = next_of(tmp_path, "fedadam", [[2.0]], server_learning_rate=0.1, momentum=0.9)
     rate = 0.1 * math.sqrt(1 - 0.99**2) / (1 - 0.9**2)
     assert first.difference.tolist() == close([rate * 0.2 / (math.sqrt(0.04) + 1e-3)])
-    second = next_of(tmp_path, "fedadam", [[-1.0]], state=first.state_path, known={"round": 2}, server_learning_rate=0.1, momentum=0.9)
+    numbers = {"server_learning_rate": 0.1, "momentum": 0.9}
+    second = next_of(tmp_path, "fedadam", [[-1.0]], state=first.state_path, known={"round": 2}, **numbers)
     m, v = 0.9 * 0.2 - 0.1 * 1, 0.99 * 0.04 + 0.01 * 1
     rate = 0.1 * math.sqrt(1 - 0.99**3) / (1 - 0.9**3)
     assert second.difference.tolist() == close([rate * m / (math.sqrt(v) + 1e-3)])

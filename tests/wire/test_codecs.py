@@ -1,4 +1,4 @@
-"""Codecs: the receiver reads to the bit what the sender says it sent, and nothing but a whole and finite container is read at all."""
+"""Codecs: the receiver reads to the bit what the sender says it sent, and nothing but a whole and finite container is read."""
 
 from __future__ import annotations
 

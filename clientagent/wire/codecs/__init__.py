@@ -1,6 +1,6 @@
-"""Updates made smaller: how a flat vector becomes fewer bytes, and how these become a flat vector again, at the door, in flat memory.
+"""Updates made smaller: how a flat vector becomes fewer bytes, and how these become a flat vector again, in flat memory.
 
-``none`` is the plain file of ``wire.tensors``. The others are lossy containers, and ``delta`` is a lossless one for what goes down.
+``none`` is the plain file of ``wire.tensors``. The others are lossy containers; ``delta`` is a lossless one for what goes down.
 """
 
 from clientagent.wire.codecs.container import CHUNK, largest_bytes

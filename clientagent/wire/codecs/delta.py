@@ -1,4 +1,4 @@
-"""What goes down, lossless: a version as its difference to one that the agent has. Whoever applies it checks the version's digest.
+"""What goes down, lossless: a version as its difference to one that the agent has. Who applies it checks the version's digest.
 
 Floats in order of size are integers in order of size, so a small step of a weight is a small integer. Steps are folded to
 unsigned (0, -1, 1, -2, ...) and laid out as four planes of bytes, of which zstd makes the upper ones vanish.

@@ -100,7 +100,8 @@ def kept(parameters: int, share: float) -> int:
 def _content(compression: Compression, parameters: int) -> Content:
     if compression.codec == "none":
         raise ValueError("codec none has no container")
-    return Content(compression.codec, parameters, kept(parameters, compression.share) if compression.codec == "topk" else parameters)
+    sent = kept(parameters, compression.share) if compression.codec == "topk" else parameters
+    return Content(compression.codec, parameters, sent)
 
 
 def _bound(codec: str) -> Callable[[int], tuple[int, int]]:
