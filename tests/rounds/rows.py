@@ -47,7 +47,7 @@ def next_of(
     folder: Path, name: str, updates: ArrayLike, *, base: ArrayLike | None = None, state: Path | None = None,
     extra: dict[str, ArrayLike] | None = None, known: dict[str, Any] | None = None, **numbers: Any,
 ) -> Next:
-    """Run one round of a strategy. ``numbers``: the plan's; ``known``: the round's facts; ``extra``: vectors beside the updates."""
+    """Run one round. ``numbers``: the plan's; ``known``: the round's facts; ``extra``: vectors beside the updates."""
     vectors = {"update": np.asarray(updates, np.float32)}
     vectors |= {key: np.asarray(x, np.float32) for key, x in (extra or {}).items()}
     if name == "newton":
