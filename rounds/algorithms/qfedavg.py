@@ -22,11 +22,12 @@ def begin(facts: Facts, passes: Passes) -> Averaged:
     q, lipschitz = number_of(facts.strategy, "q"), 1 / facts.learning_rate
     losses = _known(facts.losses) + SMALLEST_LOSS
     squares = passes.squares() * (lipschitz * lipschitz)
+    largest = float(losses.max())  # only ratios of losses matter: no power can overflow
     numerators, total = np.zeros(facts.banks), 0.0
     for k, (weight, loss) in enumerate(zip(facts.weights, losses, strict=True)):
-        power = _power(loss, q)
-        numerators[k] = weight * power * lipschitz
-        total += weight * (q * (power / loss) * squares[k] + lipschitz * power)
+        power = weight * _power(float(loss) / largest, q)
+        numerators[k] = power * lipschitz
+        total += power * (q * squares[k] / loss + lipschitz)
     return Averaged(numerators / total)
 
 
@@ -38,7 +39,7 @@ def _known(losses: Wide) -> Wide:
 
 def _power(base: float, exponent: float) -> float:
     """In decimal: the machines' pow differs in the last bit from one to the next."""
-    return float(PLACES.power(Decimal(float(base)), Decimal(exponent)))
+    return float(PLACES.power(Decimal(base), Decimal(exponent)))
 
 
 STRATEGY = Strategy(

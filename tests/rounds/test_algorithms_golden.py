@@ -119,3 +119,9 @@ def test_qfedavg_gives_a_bank_without_a_loss_the_mean_of_the_others(tmp_path):
     with_gap = next_of(tmp_path, "qfedavg", TWO_BANKS + [[0.0, 1.0]], known={"losses": [0.2, 0.6, math.nan]}, q=1)
     filled = next_of(tmp_path, "qfedavg", TWO_BANKS + [[0.0, 1.0]], known={"losses": [0.2, 0.6, 0.4]}, q=1)
     assert with_gap.difference.tolist() == filled.difference.tolist()
+
+
+def test_qfedavg_takes_the_steepest_power_without_leaving_the_numbers(tmp_path):
+    found = next_of(tmp_path, "qfedavg", TWO_BANKS, known={"losses": [1e-9, 30.0]}, q=100)
+    assert np.isfinite(found.difference).all()
+    assert (found.difference * np.array(TWO_BANKS[1]) > 0).all()
