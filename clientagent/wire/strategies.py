@@ -24,7 +24,8 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "newton": {"ridge": 1e-5},
 }
 """The numbers that a strategy uses, and what they are where the plan says null. No other number matters to it."""
-OPEN = {"trimmed_mean": ("trim",), "centred_clipping": ("bound",), "norm_bound": ("bound",)}
+OPEN = {"trimmed_mean": ("trim",), "centred_clipping": ("bound",), "norm_bound": ("bound",),
+        "qfedavg": ("server_learning_rate",)}
 """Numbers that a strategy uses and finds from the updates themselves where the plan says null."""
 
 ROBUST = frozenset({"median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping"})

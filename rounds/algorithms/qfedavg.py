@@ -15,11 +15,11 @@ PLACES = Context(prec=28)
 
 
 def begin(facts: Facts, passes: Passes) -> Averaged:
-    """w <- w - sum_k D_k / sum_k h_k, with g_k = -L d_k, D_k = F_k^q g_k and h_k = q F_k^(q-1) |g_k|^2 + L F_k^q, L = 1/rate.
+    """w <- w - sum_k D_k / sum_k h_k, with g_k = -L d_k, D_k = F_k^q g_k and h_k = q F_k^(q-1) |g_k|^2 + L F_k^q.
 
     Both sums are weighted by p_k as in the objective (equation 1). A bank that reports no loss has the mean loss of the others.
     """
-    q, lipschitz = number_of(facts.strategy, "q"), 1 / facts.learning_rate
+    q, lipschitz = number_of(facts.strategy, "q"), 1 / _step_size(facts)
     losses = _known(facts.losses) + SMALLEST_LOSS
     squares = passes.squares() * (lipschitz * lipschitz)
     largest = float(losses.max())  # only ratios of losses matter: no power can overflow
@@ -29,6 +29,19 @@ def begin(facts: Facts, passes: Passes) -> Averaged:
         numerators[k] = power * lipschitz
         total += power * (q * squares[k] / loss + lipschitz)
     return Averaged(numerators / total)
+
+
+def _step_size(facts: Facts) -> float:
+    """1/L, the length of gradient that an update stands for: where the plan leaves it open, the local rate times the steps taken.
+
+    The paper's L of one local step makes an update of many steps look like a huge gradient, and the model then hardly moves.
+    """
+    if facts.strategy.server_learning_rate is not None:
+        return facts.strategy.server_learning_rate
+    steps = 0.0
+    for weight, taken in zip(facts.weights, facts.steps, strict=True):
+        steps += weight * taken
+    return facts.learning_rate * max(steps, 1.0)
 
 
 def _known(losses: Wide) -> Wide:

@@ -98,5 +98,5 @@ def test_qfedavg_divides_as_flower_does(tmp_path):
         compute_delta_and_h([base.copy()], [base + d], q, 1 / rate, loss) for d, loss in zip(drawn(1), losses, strict=True)
     ]
     theirs = base - sum(delta[0] for delta, _ in pairs) / sum(h for _, h in pairs)
-    ours = next_of(tmp_path, "qfedavg", drawn(1), known={"losses": losses, "learning_rate": rate}, q=q)
+    ours = next_of(tmp_path, "qfedavg", drawn(1), known={"losses": losses}, q=q, server_learning_rate=rate)
     assert np.abs(ours.weights - theirs).max() < 1e-6

@@ -100,12 +100,19 @@ def test_feddyn_adds_the_drift_of_all_rounds_to_the_plain_mean(tmp_path):
 def test_qfedavg_follows_its_equation(tmp_path):
     q, rate, losses = 2.0, 0.5, [0.5, 1.0]
     found = next_of(
-        tmp_path, "qfedavg", [[0.1, 0.0], [0.0, 0.2]], known={"losses": losses, "learning_rate": rate, "weights": [0.5, 0.5]}, q=q
+        tmp_path, "qfedavg", [[0.1, 0.0], [0.0, 0.2]], known={"losses": losses}, q=q, server_learning_rate=rate
     )
     gradients = np.array([[-0.2, 0.0], [0.0, -0.4]])  # L (w - w_k) with L = 2
     delta = sum(f**q * g for f, g in zip(losses, gradients, strict=True))
     h = sum(q * f ** (q - 1) * (g @ g) + f**q / rate for f, g in zip(losses, gradients, strict=True))
     assert found.difference.tolist() == pytest.approx((-delta / h).tolist(), rel=1e-5)
+
+
+def test_qfedavg_left_open_reads_an_update_as_all_its_steps(tmp_path):
+    known = {"losses": [0.3, 0.6], "learning_rate": 0.05, "steps": [4, 16]}
+    open_ = next_of(tmp_path, "qfedavg", TWO_BANKS, known=known, q=1)
+    said = next_of(tmp_path, "qfedavg", TWO_BANKS, known=known, q=1, server_learning_rate=0.5)
+    assert open_.weights.tobytes() == said.weights.tobytes()
 
 
 def test_qfedavg_with_q_of_zero_is_fedavg(tmp_path):
