@@ -13,6 +13,7 @@ from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import (
+    AggregationEntry,
     AggregationManifest,
     Decision,
     PreprocessingSpec,
@@ -61,6 +62,7 @@ class Story:
         self._roster: dict[str, RosterEntry] = {entry.institution: entry for entry in manifest.roster} if manifest else {}
         self.accepted: dict[Slot, Accepted] = {}
         self.closed: dict[tuple[int, int], Closed] = {}
+        self._used: set[Slot] = set()
         self.versions: dict[int, str] = {}
         self.remarks: list[str] = []
         self._manifest_seen = False
@@ -100,12 +102,7 @@ class Story:
         """What can only be judged when all is read."""
         if self._manifest and not self._manifest_seen:
             _fail("an entry manifest_signed", "none")
-        used = {
-            Slot(*place, entry.institution)
-            for place, closed in self.closed.items()
-            for entry in closed.aggregation.entries
-        }
-        unused = sum(slot not in used for slot in self.accepted)
+        unused = len(self.accepted) - len(self._used)
         if unused:
             self.remarks.append(f"{unused} accepted updates belong to attempts that were not aggregated")
 
@@ -181,21 +178,34 @@ class Story:
         _same("the base version", self.versions.get(aggregation.base_number), aggregation.base_digest)
         _same("the strategy", digest_of(self._plan.strategy), digest_of(aggregation.strategy))
         banks = [entry.institution for entry in aggregation.entries]
-        if not banks or len(set(banks)) != len(banks):
+        if not banks or (self._plan.schedule.mode == "sync" and len(set(banks)) != len(banks)):
             _fail("each bank once", ", ".join(banks) or "none")
         for entry in aggregation.entries:
-            accepted = self.accepted.get(Slot(aggregation.round, aggregation.attempt, entry.institution))
-            if accepted is None:
-                _fail(f"an accepted update of {entry.institution} in round {aggregation.round}", "none")
-            _same(f"the update of {entry.institution}", accepted.update_digest, entry.update_digest)
+            accepted = self._use(aggregation, entry)
             _same(f"the rows of {entry.institution}", accepted.rows, entry.rows)
-        total = sum(entry.weight for entry in aggregation.entries)
+        power = self._plan.schedule.staleness_power
+        total = sum(entry.weight * (1 + entry.staleness) ** power for entry in aggregation.entries)
         if abs(total - 1) > WEIGHTS_TOLERANCE:
-            _fail("weights that sum to 1", f"{total:g}")
+            _fail("weights that sum to 1, but for the discount of stale updates", f"{total:g}")
         place = (aggregation.round, aggregation.attempt)
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")
         self.closed[place] = Closed(body["digest"], aggregation)
+
+    def _use(self, aggregation: AggregationManifest, entry: AggregationEntry) -> Accepted:
+        """The accepted update that an entry names, as old as it says; each counts once.
+
+        In sync mode a fresh update belongs to this very attempt; in async mode slots of one round are told apart by digest.
+        """
+        begun = aggregation.round - entry.staleness
+        is_exact = self._plan.schedule.mode == "sync" and not entry.staleness
+        for slot, accepted in self.accepted.items():
+            if (slot.round, slot.institution) != (begun, entry.institution) or slot in self._used:
+                continue
+            if accepted.update_digest == entry.update_digest and (not is_exact or slot.attempt == aggregation.attempt):
+                self._used.add(slot)
+                return accepted
+        _fail(f"an accepted update of {entry.institution} begun in round {begun}", f"none with digest {entry.update_digest[:16]}")
 
     def _version_published(self, body: dict[str, Any]) -> None:
         number = body["number"]

@@ -21,6 +21,7 @@ from django.core.management.base import CommandError
 from django.core.management.color import no_style
 from django.db import connection, models, transaction
 
+from audit.models import Chain
 from audit.services import open_epoch
 from institutions.models import Institution
 from rounds.orders import renew_orders
@@ -56,7 +57,7 @@ def _write_rows(archive: tarfile.TarFile, tell: Tell) -> int:
             for batch in _batches(model):
                 buffer.write(serializers.serialize("jsonl", batch).encode())
                 rows += len(batch)
-        heads = {name: [seq, hash_] for name, seq, hash_ in _chains().values_list("name", "seq", "hash")}
+        heads = {name: [seq, hash_] for name, seq, hash_ in Chain.objects.order_by("name").values_list("name", "seq", "hash")}
     tell(f"{rows} rows")
     _add(archive, "format.json", json.dumps({"format": FORMAT, "heads": heads}).encode())
     _add(archive, "rows.jsonl", buffer.getvalue())
@@ -79,7 +80,7 @@ def read_backup(path: Path, *, tell: Tell) -> int:
 
     Raises ``CommandError`` when the portal is not empty or the file is not a backup.
     """
-    if Institution.objects.exists() or _chains().exists():
+    if Institution.objects.exists() or Chain.objects.exists():
         raise CommandError("this portal is not empty. Restore into a new FEDPORTAL_DATA_DIR and an empty, migrated database")
     try:
         with tarfile.open(path, "r:gz") as archive:
@@ -97,7 +98,6 @@ def read_backup(path: Path, *, tell: Tell) -> int:
 
 
 def _restore_rows(data: bytes, heads: dict[str, list[object]], tell: Tell) -> None:
-    chains = _chains().model
     count = 0
     with connection.constraint_checks_disabled():
         for item in serializers.deserialize("jsonl", data.decode()):
@@ -105,7 +105,7 @@ def _restore_rows(data: bytes, heads: dict[str, list[object]], tell: Tell) -> No
             count += 1
     connection.check_constraints()
     for name, (seq, hash_) in heads.items():
-        row = chains.objects.get(name=name)
+        row = Chain.objects.get(name=name)
         if [row.seq, row.hash] != [seq, hash_]:
             raise ValueError(f"the chain {name} does not end where the backup says")
     _renew_sequences()
@@ -141,13 +141,9 @@ def _renew_sequences() -> None:
 
 
 
-def _chains() -> models.QuerySet[models.Model]:
-    return apps.get_model("audit.Chain").objects.order_by("name")
-
-
 def _models() -> Iterator[type[models.Model]]:
     """All tables that hold facts, referenced tables before those that refer to them."""
-    yield apps.get_model("audit.Chain")
+    yield Chain
     names = serializers.sort_dependencies([(config, None) for config in apps.get_app_configs()])
     yield from (model for model in names if model._meta.label not in LEFT_OUT and not model._meta.proxy)
 

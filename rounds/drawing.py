@@ -11,7 +11,6 @@ from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.html import strip_spaces_between_tags
 from django.utils.safestring import mark_safe
 
 from rounds.figures import Figure, run_figures
@@ -36,29 +35,40 @@ PARTS = ("state", "notice", "facts", "ribbon", "grid", "events")
 
 @dataclass(frozen=True)
 class Drawing:
-    """One rendering. ``charts_key`` is the same while the charts are; ``charts`` is empty when the caller has them already."""
+    """One rendering. ``charts_key`` and ``last_entry`` say whether charts and events must be drawn anew."""
 
     parts: dict[str, str]
     charts_key: str
     charts: dict[str, Any]
+    last_entry: int
 
 
-def draw(view: View, *, known_charts: str = "") -> Drawing:
-    """Read one snapshot and render it. Raises ``Http404`` for a run that the audience may not see."""
+def draw(view: View, before: Drawing | None = None) -> Drawing:
+    """Read one snapshot and render it; what cannot have changed since ``before`` is taken from there.
+
+    Raises ``Http404`` for a run that the audience may not see.
+    """
     with translation.override(view.language):
         snap = snapshot(view.run_id, view.audience, view.round_number)
         key = charts_key(snap)
-        return Drawing(parts_of(snap), key, charts_message(snap) if key != known_charts else {})
+        charts = before.charts if before and before.charts_key == key else charts_message(snap)
+        events = before.parts["events"] if before and before.last_entry == snap.last_entry else ""
+        return Drawing(parts_of(snap, events=events), key, charts, snap.last_entry)
 
 
-def parts_of(snap: Snapshot) -> dict[str, str]:
+def parts_of(snap: Snapshot, *, events: str = "") -> dict[str, str]:
+    """The live parts. ``events`` are those of an earlier drawing where the ledger has not grown."""
     context = {"snap": snap, "run": snap.run, "audience": snap.audience}
-    return {part: mark_safe(_lean(render_to_string(f"rounds/run/{part}.html", context))) for part in PARTS}
+    return {part: events if part == "events" and events else _part(part, context) for part in PARTS}
+
+
+def _part(name: str, context: dict[str, Any]) -> str:
+    return mark_safe(_lean(render_to_string(f"rounds/run/{name}.html", context)))
 
 
 def _lean(html: str) -> str:
     """Without the templates' indentation, which would be sent eight times a second."""
-    return strip_spaces_between_tags(re.sub(r"\n\s*", "\n", html)).strip()
+    return re.sub(r"\s*\n\s*", "\n", html).strip()
 
 
 def charts_key(snap: Snapshot) -> str:

@@ -258,7 +258,8 @@ def shown(form: PlanForm, spec: FieldSpec) -> Shown:
     problem = form.problems.get(spec.path, "")
     if spec.path in form.unsupported:
         offered = form.unsupported[spec.path]
-        problem = _("This version runs: %(offered)s.") % {"offered": offered} if offered != "null" else _("Not in this version yet.")
+        runs = _("This version runs: %(offered)s.") % {"offered": offered}
+        problem = runs if offered != "null" else _("Not in this version yet.")
     chosen = [str(item) for item in value] if isinstance(value, list) else []
     return Shown(spec, _as_text(value), chosen, problem, OFFERED.get(spec.path, ()), not form.matters(spec.path))
 

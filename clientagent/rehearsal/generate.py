@@ -16,7 +16,10 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DemoBank:
-    """One bank's market: how many customers, how young and how rich, how risky, how often a field is left empty."""
+    """One bank's market: how many customers, how young and how rich, how risky, how often a field is left empty.
+
+    ``jobs`` and ``purposes`` are the shares of ``EMPLOYMENT`` and ``PURPOSES`` among its credit customers.
+    """
 
     slug: str
     name: str
@@ -25,14 +28,16 @@ class DemoBank:
     income: float
     risk: float
     missing: float
+    jobs: tuple[float, ...] = ()
+    purposes: tuple[float, ...] = ()
 
 
 BANKS = {
     "credit": (
-        DemoBank("north", "Northern Savings Bank", 1800, 46, 0.25, -0.35, 0.02),
-        DemoBank("south", "South Coast Credit", 1100, 34, -0.30, 0.55, 0.10),
-        DemoBank("east", "East River Bank", 750, 40, 0.05, 0.10, 0.05),
-        DemoBank("west", "Western Mutual", 450, 52, -0.10, -0.10, 0.03),
+        DemoBank("north", "Northern Savings Bank", 5200, 47, 0.45, -0.1, 0.02, (94, 2, 2, 1, 1), (46, 10, 2, 40, 1, 1)),
+        DemoBank("south", "South Coast Credit", 2800, 29, -0.45, -0.1, 0.10, (14, 66, 2, 0, 18), (4, 24, 24, 1, 21, 26)),
+        DemoBank("east", "East River Bank", 2400, 41, 0.00, 0.1, 0.05, (8, 4, 84, 1, 3), (6, 4, 2, 6, 80, 2)),
+        DemoBank("west", "Western Mutual", 2000, 66, -0.15, 0.3, 0.03, (8, 2, 3, 84, 3), (36, 30, 1, 29, 2, 2)),
     ),
     "fraud": (
         DemoBank("north", "Northern Savings Bank", 9000, 46, 0.25, -0.2, 0.01),
@@ -78,11 +83,10 @@ def applications(bank: DemoBank, rng: np.random.Generator, world: np.random.Gene
     n = bank.rows
     wealth = rng.normal(size=n)
     age = np.clip(rng.normal(bank.age, 12, n) + 3 * wealth, 18, 84).round()
-    chances = np.where(age[:, None] > 64, [0.05, 0.02, 0.08, 0.8, 0.05], [0.62, 0.16, 0.14, 0.01, 0.07])
-    employment = _choose(rng, EMPLOYMENT, chances)
+    employment = _choose(rng, EMPLOYMENT, np.tile(bank.jobs, (n, 1)))
     income = np.exp(10.2 + bank.income + 0.35 * wealth + 0.012 * np.minimum(age - 18, 35) + rng.normal(0, 0.35, n))
     income *= np.select([employment == "none", employment == "temporary"], [0.45, 0.75], 1.0)
-    purpose = _choose(rng, PURPOSES, np.tile([0.3, 0.16, 0.1, 0.18, 0.2, 0.06], (n, 1)))
+    purpose = _choose(rng, PURPOSES, np.tile(bank.purposes, (n, 1)))
     housing = _choose(rng, HOUSING, np.where(wealth[:, None] > 0.3, [0.2, 0.3, 0.42, 0.08], [0.5, 0.1, 0.18, 0.22]))
     amount = np.exp(8.4 + 0.4 * np.log(income / 30_000) + rng.normal(0, 0.6, n)).round(-1)
     months = rng.choice([12, 18, 24, 36, 48, 60, 72], n, p=[0.1, 0.08, 0.2, 0.26, 0.18, 0.13, 0.05])
@@ -92,11 +96,14 @@ def applications(bank: DemoBank, rng: np.random.Generator, world: np.random.Gene
     tenure = np.clip(rng.gamma(1.6, 3.4, n) * (age - 17) / 25, 0, age - 17).round(1)
     burden = amount / months / (income / 12)
     chance = (
-        -2.55 + bank.risk * 0.5 + 1.25 * np.tanh(6 * (burden - 0.16)) + 1.7 * (utilisation > 0.62) * (enquiries >= 2)
+        -2.75 + bank.risk * 0.5 + 1.25 * np.tanh(6 * (burden - 0.16)) + 1.7 * (utilisation > 0.62) * (enquiries >= 2)
         + 0.75 * np.sqrt(delinquencies) + 1.0 * ((age < 27) & (burden > 0.14)) - 0.55 * wealth
         + 1.6 * (np.abs(np.log(income / 26_000)) > 0.75) * (months >= 48) - 0.16 * np.minimum(tenure, 8)
-        + np.select([employment == "none", employment == "temporary"], [0.9, 0.35], 0.45 * (employment == "self-employed"))
-        + np.select([purpose == "debt consolidation", purpose == "education"], [0.7 * (utilisation > 0.4), -0.3], 0)
+        + (employment == "none") * 0.9 + (employment == "temporary") * 1.1 * (utilisation > 0.35)
+        + (employment == "self-employed") * (1.5 * (months >= 48) - 0.3)
+        + (employment == "retired") * (1.7 * (burden > 0.14) - 0.4)
+        + (purpose == "debt consolidation") * 1.0 * (utilisation > 0.4) - (purpose == "education") * 0.3
+        + (purpose == "renovation") * 1.3 * (burden > 0.16) + (purpose == "travel") * 0.6 * (enquiries >= 2)
         + np.select([housing == "own", housing == "rent"], [-0.35, 0.15], 0)
     )
     default = rng.random(n) < 1 / (1 + np.exp(-chance))

@@ -311,7 +311,7 @@ class Plan(_Part):
         return max(1, math.ceil(self.quorum_share * banks - 1e-9))
 
     def versions(self, banks: int) -> int:
-        """Global steps of a run with ``banks`` on the roster: the rounds, or in async mode as many buffers as hold their updates."""
+        """Global steps of a run with ``banks`` on the roster: the rounds, or in async as many buffers as hold their updates."""
         schedule = self.schedule
         return schedule.rounds if schedule.mode == "sync" else -(-schedule.rounds * banks // schedule.buffer)
 

@@ -90,9 +90,9 @@ def _traces(metric: str, banks: dict[Any, Any], pooled: dict[int, Any], audience
 
 def _costs(run: Run) -> list[RoundCost]:
     sums = {
-        row["participation__round"]: row
-        for row in Update.objects.filter(participation__round__run=run, weight__isnull=False)
-        .values("participation__round")
+        row["into"]: row
+        for row in Update.objects.filter(into__run=run, weight__isnull=False)
+        .values("into")
         .annotate(
             up=Sum("bytes"),
             slowest=Max("training_s"),

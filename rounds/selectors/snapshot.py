@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
+from django.db.models import Count, OuterRef, Subquery, Sum
 from django.utils import timezone
 from django.utils.functional import cached_property
 
+from audit.selectors import head_of
 from clientagent.wire.plan import Plan as PlanSchema
 from rounds import palette
 from rounds.lifecycle import RUN_ENDED, RunState
-from rounds.models import Evaluation, ModelVersion, Participation, Round, Run, Seat
+from rounds.models import Evaluation, ModelVersion, Participation, Round, Run, Seat, Update
 from rounds.selectors import series
 from rounds.selectors.events import Line, run_events
 from rounds.selectors.grid import Grid, Scene, agents_of, preparation_grid, round_grid
@@ -56,10 +57,11 @@ class Snapshot:
     grid: Grid
     seats: list[Seat]
     attempts: list[Round]
-    events: list[Line]
+    last_entry: int
     pooled: Figures
     own: Figures | None
     version: ModelVersion | None
+    received: int
     bytes_up: int
     bytes_down: int
     places: dict[int, int] = field(repr=False, default_factory=dict)
@@ -105,17 +107,25 @@ class Snapshot:
         paces = [(r.published_at - r.opened_at).total_seconds() for r in recent if r.published_at]
         return left * sum(paces) / len(paces)
 
+    @cached_property
+    def events(self) -> list[Line]:
+        """The run's latest entries, or those of the round that is looked back at. Read when they are drawn."""
+        number = self.viewed.number if self.is_past and self.viewed else None
+        return run_events(self.run.chain, self.audience, round_number=number)
+
     @property
     def notice(self) -> Notice | None:
         return notice_of(self.run, self.seats, self.audience)
 
     @property
-    def received(self) -> int:
-        """Banks of the viewed round whose update is in."""
-        return sum(1 for row in self.grid.rows if row.kind == "phase" and row.state in ("received", "accepted"))
+    def is_async(self) -> bool:
+        return self.plan.schedule.mode == "async"
 
     @property
-    def on_roster(self) -> int:
+    def expected_updates(self) -> int:
+        """How many updates the viewed round can have: one of each bank on the roster, or a full buffer."""
+        if self.is_async:
+            return self.viewed.needed if self.viewed else 0
         return sum(1 for row in self.grid.rows if row.kind == "phase")
 
     @property
@@ -158,7 +168,7 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     versions = {version.number: version for version in _versions(run, viewed)}
     version = _shown_version(versions, viewed, is_past)
     scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
-    up, down = _bytes(viewed)
+    received, up, down = _traffic(viewed)
     return Snapshot(
         run=run,
         plan=run.plan.document,
@@ -168,13 +178,14 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
         viewed=viewed,
         is_past=is_past,
         ribbon=_ribbon(rounds, run.total_versions, viewed),
-        grid=_grid(run, viewed, seats, scene),
+        grid=_grid(run, viewed, seats, scene, is_live=not is_past),
         seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
-        events=run_events(run.chain, audience, round_number=viewed.number if is_past and viewed else None),
+        last_entry=head_of(run.chain)[0],
         pooled=_pooled(version, versions),
         own=_own(version, audience),
         version=version,
+        received=received,
         bytes_up=up,
         bytes_down=down,
         places=places,
@@ -206,32 +217,37 @@ def _shown_version(versions: dict[int, ModelVersion], viewed: Round | None, is_p
     return versions[max(versions)] if versions else None
 
 
-def _grid(run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene) -> Grid:
+def _grid(run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene, *, is_live: bool) -> Grid:
     if viewed is None:
         awaited = {RunState.PROPOSED: Seat.State.INVITED, RunState.PREPARING: Seat.State.APPROVED}
         return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)))
-    parts = _participations(viewed)
+    parts = _participations(viewed, run, is_live=is_live)
     here = {part.institution_id for part in parts}
     absent = [seat for seat in seats if seat.institution_id not in here]
     return round_grid(parts, absent, scene, is_open=viewed.state == "open" and run.state not in RUN_ENDED)
 
 
-def _participations(round_: Round) -> list[Participation]:
-    """Each bank's newest work in a round, without the long documents."""
-    rows = Participation.objects.filter(round=round_).select_related("seat__institution", "update")
-    rows = rows.defer("order", "update__manifest", "seat__statistics").order_by("institution__slug", "slot")
-    newest = {part.institution_id: part for part in rows}
-    for part in newest.values():
-        part.round = round_
-    return list(newest.values())
+def _participations(round_: Round, run: Run, *, is_live: bool) -> list[Participation]:
+    """Each bank's work in a round. Async has no banks of a round: the newest work of each, or what went into a past version."""
+    rows = Participation.objects.select_related("seat__institution", "update", "round").order_by("institution__slug", "slot")
+    rows = rows.defer("order", "update__manifest", "seat__statistics", "round__aggregation")
+    if not run.is_async:
+        rows = rows.filter(round=round_)
+    elif is_live:
+        newest = Participation.objects.filter(seat=OuterRef("pk")).order_by("-round__number", "-slot").values("pk")[:1]
+        rows = rows.filter(pk__in=run.seats.annotate(newest=Subquery(newest)).values("newest"))
+    else:
+        rows = rows.filter(update__into=round_)
+    return list({part.institution_id: part for part in rows}.values())
 
 
-def _bytes(round_: Round | None) -> tuple[int, int]:
-    """Bytes up and down in a round so far."""
+def _traffic(round_: Round | None) -> tuple[int, int, int]:
+    """Updates that count in a round so far, their bytes, and the bytes that went down in it."""
     if round_ is None:
-        return 0, 0
-    sums = Participation.objects.filter(round=round_).aggregate(up=Sum("update__bytes"), down=Sum("bytes_down"))
-    return sums["up"] or 0, sums["down"] or 0
+        return 0, 0, 0
+    up = Update.objects.filter(into=round_).aggregate(count=Count("pk"), bytes=Sum("bytes"))
+    down = Participation.objects.filter(round=round_).aggregate(bytes=Sum("bytes_down"))
+    return up["count"], up["bytes"] or 0, down["bytes"] or 0
 
 
 def _ribbon(rounds: Sequence[Round], total: int, viewed: Round | None) -> list[RibbonCell]:

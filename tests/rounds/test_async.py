@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from audit.selectors import verify
+from clientagent.verify import verify_history
+from clientagent.wire.errors import LedgerBroken
 from rounds import services
 from rounds.clock import now
+from rounds.exports import history
 from rounds.models import Round, Run, Update
 from tests.rounds.scripted import Federation, make_federation, weights_of
 
@@ -177,3 +181,20 @@ def test_a_fresh_update_takes_the_place_of_the_late_one(north, south, east, admi
     federation.round()
     entries = run.rounds.get(number=2).aggregation["entries"]
     assert [entry["staleness"] for entry in entries] == [0, 0, 0]
+
+
+def test_the_history_of_an_async_run_verifies_and_an_altered_weight_does_not(flowing):
+    for turn in range(40):
+        if flowing.advance().closing_at is not None:
+            break
+        flowing.banks[turn % 3].train(flowing.run, seed=turn)
+    for bank in flowing.banks:
+        bank.evaluate(bank.work())
+    flowing.advance()
+    file = history(flowing.run)
+    proof = verify_history(json.dumps(file).encode())
+    assert proof.versions == flowing.run.total_versions + 1
+    closed = next(item for item in file["entries"] if item["entry"]["kind"] == "round_closed")
+    closed["entry"]["body"]["aggregation"]["entries"][0]["weight"] = 0.9
+    with pytest.raises(LedgerBroken, match=f"entry {closed['entry']['seq']}"):
+        verify_history(json.dumps(file).encode())

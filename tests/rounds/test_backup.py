@@ -24,7 +24,8 @@ from rounds import blobs
 run = Run.objects.get()
 print(json.dumps({
     "head": head_of(run.chain), "verified": verify(run.chain), "consortium": verify("consortium"), "epoch": epoch(),
-    "versions": list(run.versions.values_list("digest", flat=True)), "blobs": all(blobs.exists(v.digest) for v in run.versions.all()),
+    "versions": list(run.versions.values_list("digest", flat=True)),
+    "blobs": all(blobs.exists(v.digest) for v in run.versions.all()),
     "orders": [p.order["document"]["epoch"] for p in Participation.objects.filter(phase="invited")],
 }))
 """

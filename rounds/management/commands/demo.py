@@ -28,6 +28,8 @@ from rounds.rehearsal.watching import follow
 
 SIGN_IN_S = 90.0
 """How long the run waits for somebody who wants to see it begin."""
+CALM = ("training.learning_rate=0.001", "schedule.rounds=30")
+"""Small steps and some more rounds: there is something to watch."""
 MARK = ".fedportal-demo"
 PROJECTS = {"credit": ("retail-credit", "Retail credit scoring"), "fraud": ("card-fraud", "Card fraud detection")}
 
@@ -109,7 +111,8 @@ class Demo:
             "--participants", ",".join(bank.slug for bank in banks),
         )
         document = {**planning.read_yaml(text, source="the draft"), "purpose": self.options["scenario"]}
-        return planning.finished(document, seed=self.options["seed"], settings=self.options["settings_of_plan"])
+        settings_of_plan = [*CALM, *self.options["settings_of_plan"]]
+        return planning.finished(document, seed=self.options["seed"], settings=settings_of_plan)
 
     def _welcome(self, federation: Federation, password: str) -> None:
         """The address and three ways in. The passwords are random, and the portal listens on this machine only."""
