@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import aggregation, orchestration
+from benchmarks import aggregation, orchestration, robust
 
-BENCHMARKS = {"aggregation": aggregation.run, "orchestration": orchestration.run}
+BENCHMARKS = {"aggregation": aggregation.run, "orchestration": orchestration.run, "robust": robust.run}
 
 
 def main(names: list[str]) -> int:
