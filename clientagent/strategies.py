@@ -51,14 +51,6 @@ class Correction:
         return not self.slope and self.pull is None and not self.averages
 
 
-@dataclass(frozen=True)
-class Leaving:
-    """``extra`` leaves the bank beside the update; ``own`` stays there and counts once the update was used."""
-
-    extra: Vectors = field(default_factory=dict)
-    own: Vectors = field(default_factory=dict)
-
-
 def correction(plan: Plan, given: Given) -> Correction:
     """What the plan's strategy adds to the gradients of the common model."""
     match plan.strategy.name:
@@ -73,19 +65,33 @@ def correction(plan: Plan, given: Given) -> Correction:
             return Correction()
 
 
-def leaving(plan: Plan, given: Given, *, update: Array, mean_gradient: Array | None) -> Leaving:
-    """What follows from a finished training: ``update`` (parameters,) as the portal will read it, after any codec.
+def beside(plan: Plan, given: Given, mean_gradient: Array | None) -> Vectors:
+    """What leaves the bank beside the update. ``mean_gradient`` (parameters,): of the uncorrected gradients, None without a step.
 
-    ``mean_gradient`` (parameters,): the mean of the uncorrected gradients, None where no step was taken.
+    SCAFFOLD, option II of algorithm 1: c_i+ - c_i with c_i+ = c_i - c + (x - y) / (K eta), which for plain SGD is the mean of the
+    gradients met on the way. As that mean it also makes sense for Adam, whose steps are not in units of a gradient.
+    """
+    if plan.strategy.name != "scaffold":
+        return {}
+    before = given.vector("control", given.own)
+    return {"control": np.zeros_like(before) if mean_gradient is None else mean_gradient - before}
+
+
+def own_after(plan: Plan, given: Given, sent: Vectors, personal: Array | None = None) -> Vectors:
+    """What stays at the bank and counts once the update was used.
+
+    ``sent``: "update" and what left beside it, as the portal will read them after any codec, so that both sides add up the same.
     """
     match plan.strategy.name:
         case "scaffold":
-            return _scaffold(given, mean_gradient)
+            return {"control": given.vector("control", given.own) + sent["control"]}
         case "feddyn":  # algorithm 1: past gradient <- past gradient - alpha (w - base)
             past = given.vector("gradient", given.own)
-            return Leaving(own={"gradient": past - np.float32(_alpha(plan, given)) * update})
+            return {"gradient": past - np.float32(_alpha(plan, given)) * sent["update"]}
+        case "ditto" if personal is not None:
+            return {"personal": personal}
         case _:
-            return Leaving()
+            return {}
 
 
 def personal_start(plan: Plan, given: Given) -> tuple[Array, Correction] | None:
@@ -96,16 +102,6 @@ def personal_start(plan: Plan, given: Given) -> tuple[Array, Correction] | None:
     if plan.strategy.name != "ditto":
         return None
     return given.own.get("personal", given.base), Correction(number_of(plan.strategy, "mu"), given.base)
-
-
-def _scaffold(given: Given, mean_gradient: Array | None) -> Leaving:
-    """Option II of algorithm 1: c_i+ = c_i - c + (x - y) / (K eta), for plain SGD the mean of the gradients met on the way.
-
-    As that mean it also makes sense for Adam, whose steps are not in units of a gradient.
-    """
-    before = given.vector("control", given.own)
-    after = before if mean_gradient is None else mean_gradient
-    return Leaving({"control": after - before}, {"control": after})
 
 
 def _alpha(plan: Plan, given: Given) -> float:

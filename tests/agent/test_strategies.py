@@ -8,7 +8,7 @@ import pytest
 from clientagent.compression import compress
 from clientagent.corrections import Corrector
 from clientagent.newton import logistic_sums
-from clientagent.strategies import Correction, Given, correction, leaving, personal_start
+from clientagent.strategies import Correction, Given, beside, correction, own_after, personal_start
 from clientagent.wire.plan import Compression, Plan
 from clientagent.wire.tensors import Layout, pack
 from tests.wire.given import a_plan
@@ -68,16 +68,19 @@ def test_feddyn_holds_a_bank_whose_rows_count_less_more_firmly():
 # ------------------------------------------------------------------------ what leaves, what stays
 def test_scaffold_sends_the_change_of_its_control_and_keeps_the_new_one():
     plan, state = a_plan(strategy__name="scaffold"), given(own={"control": vector(1, 1, 1)})
-    found = leaving(plan, state, update=vector(0, 0, 0), mean_gradient=vector(3, 0, 1))
-    assert found.extra["control"].tolist() == [2, -1, 0]
-    assert found.own["control"].tolist() == [3, 0, 1]
+    found = beside(plan, state, vector(3, 0, 1))
+    assert found["control"].tolist() == [2, -1, 0]
+    assert own_after(plan, state, {"update": vector(0, 0, 0), **found})["control"].tolist() == [3, 0, 1]
+
+
+def test_scaffold_keeps_what_the_portal_has_read_and_not_what_a_codec_left_out():
+    plan, state = a_plan(strategy__name="scaffold"), given(own={"control": vector(1, 1, 1)})
+    assert own_after(plan, state, {"update": BASE, "control": vector(2, 0, 0)})["control"].tolist() == [3, 1, 1]
 
 
 def test_scaffold_without_a_step_changes_nothing():
     plan, state = a_plan(strategy__name="scaffold"), given(own={"control": vector(1, 1, 1)})
-    found = leaving(plan, state, update=vector(0, 0, 0), mean_gradient=None)
-    assert found.extra["control"].tolist() == [0, 0, 0]
-    assert found.own["control"].tolist() == [1, 1, 1]
+    assert beside(plan, state, None)["control"].tolist() == [0, 0, 0]
 
 
 def test_for_sgd_the_mean_gradient_is_the_papers_option_two():
@@ -90,16 +93,16 @@ def test_for_sgd_the_mean_gradient_is_the_papers_option_two():
         gradient = np.array([1.0, 2.0, 3.0]) * y + k
         total += gradient
         y = y - rate * (gradient + added.pull)
-    found = leaving(plan, state, update=(y - BASE).astype(np.float32), mean_gradient=(total / steps).astype(np.float32))
+    found = own_after(plan, state, beside(plan, state, (total / steps).astype(np.float32)))
     by_paper = state.own["control"] - state.server["control"] + (BASE - y) / (steps * rate)
-    assert found.own["control"] == pytest.approx(by_paper, abs=1e-5)
+    assert found["control"] == pytest.approx(by_paper, abs=1e-5)
 
 
 def test_feddyn_keeps_its_gradient_at_the_end_of_its_way():
     plan = a_plan(strategy={"name": "feddyn", "mu": 0.5})
-    found = leaving(plan, given(own={"gradient": vector(1, 1, 1)}), update=vector(2, 0, -2), mean_gradient=None)
-    assert found.own["gradient"].tolist() == [0, 1, 2]
-    assert found.extra == {}
+    found = own_after(plan, given(own={"gradient": vector(1, 1, 1)}), {"update": vector(2, 0, -2)})
+    assert found["gradient"].tolist() == [0, 1, 2]
+    assert beside(plan, given(), vector(1, 1, 1)) == {}
 
 
 def test_ditto_starts_its_personal_model_from_the_base_and_goes_on_from_its_own():
@@ -111,6 +114,7 @@ def test_ditto_starts_its_personal_model_from_the_base_and_goes_on_from_its_own(
     assert first[0].tolist() == BASE.tolist()
     assert later[0].tolist() == [7, 7, 7]
     assert (later[1].slope, later[1].anchor.tolist()) == (0.3, BASE.tolist())
+    assert own_after(plan, given(), {"update": BASE}, vector(8, 8, 8))["personal"].tolist() == [8, 8, 8]
     assert personal_start(a_plan(), given()) is None
 
 
@@ -131,10 +135,10 @@ def federated_minimum(plan: Plan, rounds: int = 400) -> float:
             for _step in range(20):
                 met.append(CURVES[k] * (y - MINIMA[k]))
                 y -= 0.02 * applied(added, np.array([y]), np.array([met[-1]]))[0]
-            left = leaving(plan, state, update=vector(y - w), mean_gradient=vector(float(np.mean(met))))
-            own[k] = left.own
+            sent = {"update": vector(y - w), **beside(plan, state, vector(float(np.mean(met))))}
+            own[k] = own_after(plan, state, sent)
             differences.append(y - w)
-            changes.append(float(left.extra["control"][0]) if left.extra else 0.0)
+            changes.append(float(sent.get("control", vector(0))[0]))
         control += sum(changes) / 2
         drift += sum(differences) / 2 if plan.strategy.name == "feddyn" else 0.0
         w += sum(differences) / 2 + drift
