@@ -42,5 +42,5 @@ def _power(base: float, exponent: int) -> float:
 
 STRATEGY = Strategy(
     name="fedadam", title="FedAdam", begin=begin, paper="Reddi et al. 2021, arXiv:2003.00295",
-    choose_when=_("When weights move at very different scales, as in deep models; try server learning rates from 0.001 to 0.1."),
+    choose_when=_("When weights move at very different scales, as in deep models; try server learning rates from 0.01 to 0.3."),
 )
