@@ -19,6 +19,16 @@ def epoch() -> int:
     return Epoch.objects.aggregate(last=Max("number"))["last"] or 0
 
 
+def head_and_links(chain: str, seq: int) -> tuple[int, str, list[str], str | None]:
+    """Where the chain stands, the content digests after ``seq``, and the hash at ``seq``: all of one instant."""
+    rows = Entry.objects.filter(chain_id=chain, seq__gte=seq).order_by("seq").values_list("seq", "hash", "content_digest")
+    found = list(rows)
+    at = GENESIS if seq == 0 else next((hash_ for number, hash_, _ in found if number == seq), None)
+    last = found[-1] if found else None
+    head = (last[0], last[1]) if last else head_of(chain)
+    return *head, [digest for number, _, digest in found if number > seq], at
+
+
 def links_since(chain: str, seq: int, *, upto: int) -> list[str]:
     """Content digests of the entries after ``seq`` up to and with ``upto``, in order."""
     rows = Entry.objects.filter(chain_id=chain, seq__gt=seq, seq__lte=upto).order_by("seq")

@@ -1,7 +1,7 @@
 """Aggregation from bytes on disk: 10 updates of 10 million parameters, each side in fresh processes, in turn; medians of 3.
 
-Ours: ``rounds.algorithms.blocks.aggregate`` with FedAvg, reading and writing included. Beside it Flower's FedAvg from the same bytes,
-where ``flwr`` is installed. Memory is what the process grew beyond its imports.
+Ours: ``rounds.algorithms.blocks.aggregate`` with FedAvg, reading and writing included. Beside it Flower's FedAvg from the
+same bytes, where ``flwr`` is installed. Memory is what the process grew beyond its imports.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def run() -> Iterator[str]:
     for side, row in best.items():
         yield f"{side:<8} {row['ms']:8.0f} ms  {row['mib']:8.0f} MiB"
     if "flower" in best:
-        yield f"ratio    {best['flower']['ms'] / best['ours']['ms']:8.1f} x   {best['flower']['mib'] / best['ours']['mib']:8.1f} x"
+        ratios = {unit: best["flower"][unit] / best["ours"][unit] for unit in ("ms", "mib")}
+        yield f"ratio    {ratios['ms']:8.1f} x   {ratios['mib']:8.1f} x"
     else:
         yield "flower   not installed (pip install flwr): no row beside ours"
 

@@ -25,7 +25,8 @@ def run() -> Iterator[str]:
         table = _write_table(Path(name))
         for title, settings in (("without evaluation", WITHOUT), ("with evaluation", [])):
             seconds, peak = _rounds(table, settings)
-            yield f"{title:<20} {seconds * 1000:7.0f} ms a round (target {TARGET_S[title] * 1000:.0f}), portal's peak {peak:.0f} MiB"
+            target = f"target {TARGET_S[title] * 1000:.0f}"
+            yield f"{title:<20} {seconds * 1000:7.0f} ms a round ({target}), portal's peak {peak:.0f} MiB"
 
 
 def _write_table(folder: Path) -> Path:

@@ -1,8 +1,10 @@
 """Faults that a rehearsal asks for, read from ``FEDAGENT_FAULTS``. Only rehearsals set it; without it, nothing happens here.
 
-The variable holds a JSON list of ``{"round": n | "all", "phase": "pulled" | "training" | "uploading", "action": ...}``:
+The variable holds a JSON list of ``{"round": n | "all", "phase": "pulled" | "training" | "uploading" | ..., "action": ...}``:
 ``drop`` leaves for the rest of the round without a word, ``kill`` ends this process with SIGKILL (once for each round, so
 that the restart goes on), ``slow`` makes the phase take ten times as long, ``flip`` sends the update times minus ten.
+``kill`` also takes the instants of ``INSTANTS`` for its phase (with round ``all``): where what the bank said is on disk but not
+sent, or answered but the receipt not kept.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from clientagent.files import write_atomic
 from clientagent.wire.errors import Malformed
@@ -27,11 +29,19 @@ LEAST_UPLOAD_S = 0.1
 """What an upload takes at least for ``slow``, which otherwise goes by the time that the pull of the same bytes took."""
 FLIP = -10.0
 Phase = Literal["pulled", "training", "uploading"]
+STATEMENTS = ("decision", "statistics_report", "update_manifest", "evaluation_report", "acknowledgement")
+INSTANTS = ("pinned", *(f"{when}:{what}" for what in STATEMENTS for when in ("sending", "answered")))
+
+
+def _known(phase: str) -> str:
+    if phase not in get_args(Phase) + INSTANTS:
+        raise ValueError(f"no phase or instant: {phase}")
+    return phase
 
 
 class Fault(Message):
     round: int | Literal["all"]
-    phase: Phase
+    phase: Annotated[str, AfterValidator(_known)]
     action: Literal["drop", "kill", "slow", "flip"]
 
     def hits(self, round_number: int) -> bool:
@@ -74,12 +84,17 @@ class Faults:
         if "slow" in actions and phase != "uploading":
             time.sleep((SLOWNESS - 1) * took)
 
+    def reached(self, instant: str) -> None:
+        """One instant between a statement's file, its sending and its receipt."""
+        if any(fault.phase == instant and fault.action == "kill" for fault in self._faults):
+            self._die_once(0, instant.replace(":", "-"))
+
     def factor(self, round_number: int) -> float:
         """What the update is multiplied by."""
         flipped = any(fault.action == "flip" and fault.hits(round_number) for fault in self._faults)
         return FLIP if flipped else 1.0
 
-    def _die_once(self, round_number: int, phase: Phase) -> None:
+    def _die_once(self, round_number: int, phase: str) -> None:
         mark = self._marks / f"{round_number}-{phase}"
         if not mark.exists():
             write_atomic(mark, b"")

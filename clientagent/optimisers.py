@@ -1,9 +1,10 @@
 """The local optimisers, fresh in each round: which one a plan's word means.
 
-``adam`` is torch's for a model of one layer. For a deeper one it has one second moment for each tensor instead of one for
-each weight (blocks as in Zhang et al. 2024, "Adam-mini", algorithm 1): step sizes for each weight differ from bank to bank, and
-the mean of such updates solves a tilted problem (Wang et al. 2021, "Local adaptivity in federated learning"). Measured on
-the SBA loans of eight lenders, 20 rounds of an mlp: AUC 0.945 against 0.937 with one for each weight.
+``adam`` is torch's for a model of one layer, and for one that trains alone. For deeper updates that will be averaged it has one
+second moment for each tensor instead of one for each weight (blocks as in Zhang et al. 2024, "Adam-mini", algorithm 1): step
+sizes for each weight differ from bank to bank, and the mean of such updates solves a tilted problem (Wang et al. 2021, "Local
+adaptivity in federated learning"). Measured on the SBA loans of eight lenders, 20 rounds of an mlp, mean of three seeds: AUC
+0.945 against 0.937 with one for each weight.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ class Optimiser(Protocol):
     def step(self) -> object: ...
 
 
-def optimiser_of(plan: Plan, module: nn.Module, learning_rate: float) -> Optimiser:
+def optimiser_of(plan: Plan, module: nn.Module, learning_rate: float, *, alone: bool) -> Optimiser:
+    """``alone``: what is trained will not be averaged with other banks' updates."""
     weights, decay = list(module.parameters()), plan.training.weight_decay
     if plan.training.optimiser == "sgd":
         return torch.optim.SGD(weights, learning_rate, weight_decay=decay, fused=True)
-    if plan.model.family == "mlp" and plan.model.hidden:
+    if plan.model.hidden and plan.model.family == "mlp" and not alone:
         return LayerAdam(weights, learning_rate, decay)
     return torch.optim.AdamW(weights, learning_rate, weight_decay=decay, fused=True)
 

@@ -60,7 +60,8 @@ def enrol(transport: Transport, request: EnrolmentRequest) -> Signed:
 class Portal:
     """The portal as this bank's agent sees it."""
 
-    def __init__(self, transport: Transport, home: Home) -> None:
+    def __init__(self, transport: Transport, home: Home, *, reached: Callable[[str], None] = lambda instant: None) -> None:
+        """``reached`` hears of instants at which a rehearsal may end this process."""
         identity = home.require_identity()
         self.transport = transport
         self.root: PublicKey = identity.root
@@ -68,6 +69,7 @@ class Portal:
         self._home = home
         self._witness = Witness(home, self.root)
         self._attending: str | None = None
+        self._reached = reached
         self._lock = threading.Lock()
 
     def attend(self, run: str) -> None:
@@ -199,8 +201,10 @@ class Portal:
         self, path: str, body: bytes, content_type: str, statement: Signed, run: str | None
     ) -> ReceiptAnswer:
         """Send a statement; its receipt is verified and kept before anything else happens, and the heads are checked."""
-        seen = self._seen(run)
+        seen, kind = self._seen(run), statement.document.get("type")
+        self._reached(f"sending:{kind}")
         response = self.transport.exchange("POST", path, body=body, content_type=content_type, seen=seen)
+        self._reached(f"answered:{kind}")
         answer = parse(ReceiptAnswer, json_of(response))
         receipt = self._open(answer.receipt, Receipt)
         check_receipt(receipt, statement, self.identity.institution)

@@ -61,10 +61,10 @@ def train(
 
 
 class Trainer:
-    """One model, one fresh optimiser, one set of rows; each call of ``epoch`` is one pass over them."""
+    """One model, one fresh optimiser, one set of rows; each call of ``epoch`` is one pass. ``alone``: not to be averaged."""
 
     def __init__(
-        self, plan: Plan, base: Array, inputs: Inputs, *, learning_rate: float, seed: int, batch_size: int | None = None
+        self, plan: Plan, base: Array, inputs: Inputs, *, learning_rate: float, seed: int, alone: bool = False
     ) -> None:
         import torch
 
@@ -78,9 +78,9 @@ class Trainer:
         models.load_flat(self._module, self._layout, base)
         self._matrix = torch.from_numpy(inputs.matrix)
         self._labels = torch.from_numpy(inputs.labels.astype(np.float32))
-        self._batch_size = batch_size or plan.training.batch_size
+        self._batch_size = plan.training.batch_size
         self._objective = _objective(plan, inputs)
-        self._optimiser = optimisers.optimiser_of(plan, self._module, learning_rate)
+        self._optimiser = optimisers.optimiser_of(plan, self._module, learning_rate, alone=alone)
         self.steps = 0
 
     def epoch(self, on_batch: Callable[[int, int], None] | None = None) -> float:

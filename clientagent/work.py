@@ -106,6 +106,7 @@ class Worker:
         if order.kind == "evaluate":
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
+        self._faults.reached("pinned")
         manifest = work.manifest
         if manifest is None or not work.holds(parse(UpdateManifest, manifest.document)):
             self._finish(terms, order, work, seed)

@@ -7,12 +7,16 @@ import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from audit.context import about
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
+        record.facts = facts = dict(about.get())
+        record.where = "".join(f" {name}={value}" for name, value in facts.items())
         return True
 
 
@@ -23,6 +27,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "request": getattr(record, "request_id", "-"),
+            **getattr(record, "facts", {}),
             "message": record.getMessage(),
         }
         if record.exc_info:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from audit.context import forget
 from fedportal.logs import request_id
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -18,6 +19,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 def _begin() -> str:
     name = secrets.token_hex(8)
     request_id.set(name)
+    forget()
     return name
 
 

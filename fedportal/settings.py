@@ -28,6 +28,9 @@ FEDPORTAL_URL = env.str("FEDPORTAL_URL", default="").rstrip("/")
 REDIS_URL = env.str("REDIS_URL", default="")
 """Set: broker, channel layer and cache are Redis and there may be many processes. Empty: this one process is all."""
 
+FEDPORTAL_METRICS_TOKEN = env.str("FEDPORTAL_METRICS_TOKEN", default="")
+"""Who may read /metrics: the bearer of this token; empty: whoever asks from this machine itself."""
+
 # ------------------------------------------------------------------ secrets and the outer shell
 SECRET_KEY = env.str("SECRET_KEY", default="") or made_once(
     FEDPORTAL_DATA_DIR / "keys" / "secret_key", lambda: get_random_secret_key().encode()
@@ -196,10 +199,12 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # no shelve file: the schedule is code
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0}}
 CELERY_TIMEZONE = "UTC"
 # a beat that comes late is not made up for: each sweep looks at everything
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0, "options": {"expires": 5.0}}}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0, "options": {"expires": 5.0}},
+    "collect": {"task": "rounds.tasks.collect", "schedule": 3600.0, "options": {"expires": 3600.0}},
+}
 CELERY_TASK_SERIALIZER, CELERY_ACCEPT_CONTENT = "json", ["json"]
 
 FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
@@ -275,7 +280,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "fedportal.logs.RequestIdFilter"}},
     "formatters": {
-        "plain": {"format": "{asctime} {levelname:<7} {name} [{request_id}] {message}", "style": "{"},
+        "plain": {"format": "{asctime} {levelname:<7} {name} [{request_id}{where}] {message}", "style": "{"},
         "json": {"()": "fedportal.logs.JsonFormatter"},
     },
     "handlers": {

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from fedportal import (
     health,
+    monitoring,
     openapi,  # noqa: F401  registers how agents authenticate
 )
 from institutions.views.institutions import wheel
@@ -14,6 +15,7 @@ from institutions.views.institutions import wheel
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", monitoring.metrics, name="metrics"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("accounts/", include("institutions.accounts")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

@@ -21,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from audit.context import speak_of
 from clientagent.wire import PROTOCOL
 from clientagent.wire.errors import (
     AgentNotApproved,
@@ -112,6 +113,7 @@ def authenticate_agent(request: HttpRequest, *, now: dt.datetime | None = None) 
     if not OLDEST_PROTOCOL <= verified.protocol <= PROTOCOL:
         raise ProtocolUnsupported(expected=f"protocol {OLDEST_PROTOCOL} to {PROTOCOL}", got=str(verified.protocol))
     _note_presence(key.agent, verified, _version_in(request), now)
+    speak_of(institution=key.agent.institution.slug)
     return AgentIdentity(
         agent_id=key.agent_id, institution_id=key.agent.institution_id, institution_slug=key.agent.institution.slug,
         key_id=key.pk, key_fingerprint=key.fingerprint, public_key=key.key, seen=verified.seen,

@@ -6,7 +6,8 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +16,8 @@ from clientagent.wire.errors import DigestMismatch, TooLarge
 from rounds import crashing
 
 CHUNK = 1 << 20
+ASIDE = "aside-"
+"""Begins the name of bytes on their way out of the store."""
 
 
 def root() -> Path:
@@ -106,6 +109,53 @@ def read(digest: str, *, start: int = 0, end: int | None = None) -> Iterator[byt
             if left is not None:
                 left -= len(data)
             yield data
+
+
+def stored(*, before: datetime) -> Iterator[str]:
+    """Digests in the store that nobody has kept since."""
+    for path in root().glob("[0-9a-f][0-9a-f]/*"):
+        if _is_older(path, before):
+            yield path.name
+
+
+def forget(digest: str, *, before: datetime) -> bool:
+    """Remove the bytes of a digest that no row names. What was kept again meanwhile stays, whoever was first."""
+    path, aside = path_of(digest), root() / "incoming" / f"{ASIDE}{digest}"
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return False
+    if _is_older(aside, before):
+        aside.unlink()
+        return True
+    put_back(aside)
+    return False
+
+
+def put_back(aside: Path) -> None:
+    """Return to the store what ``forget`` had taken aside."""
+    digest = aside.name.removeprefix(ASIDE)
+    if exists(digest):
+        aside.unlink()
+    else:
+        os.rename(aside, path_of(digest))
+
+
+def leftovers(*, before: datetime) -> Iterator[Path]:
+    """Files that a process which died was writing, or was taking aside."""
+    yield from (path for path in (root() / "incoming").glob("*") if _is_older(path, before))
+
+
+def refresh(digest: str) -> None:
+    """Count the age of these bytes from now on."""
+    with suppress(FileNotFoundError):
+        os.utime(path_of(digest))
+
+
+def _is_older(path: Path, before: datetime) -> bool:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime < before.timestamp()
+    return False
 
 
 def sync_folder(folder: Path) -> None:

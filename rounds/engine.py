@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.db.models import Count
 
+from audit.context import speaking_of
 from clientagent.wire.errors import IllegalMove, Refusal
 from rounds import blobs, crashing, leases, services
 from rounds.aggregation import aggregate_round
@@ -30,6 +31,11 @@ def open_runs() -> list[str]:
 
 def advance(run_id: str) -> None:
     """Do everything that is due for this run now."""
+    with speaking_of(run=run_id):
+        _advance(run_id)
+
+
+def _advance(run_id: str) -> None:
     while True:
         run = Run.objects.select_related("plan__project").filter(pk=run_id).first()
         if run is None or not _step(run, now()):
@@ -178,6 +184,11 @@ def _step_closing_evaluation(run: Run, moment: datetime) -> bool:
 # -------------------------------------------------------------------- aggregation
 def compute(round_: Round) -> bool:
     """Aggregate a closed round under a lease and publish. False when another worker holds it."""
+    with speaking_of(round=round_.number):
+        return _compute_under_lease(round_)
+
+
+def _compute_under_lease(round_: Round) -> bool:
     owner = leases.owner()
     if not services.claim_round(round_=round_, owner=owner):
         return False

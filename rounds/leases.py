@@ -32,7 +32,8 @@ def is_lost(name: str) -> bool:
 def _machine() -> str:
     """The host and, where there are several on it, the namespace in which process ids mean anything."""
     with contextlib.suppress(OSError):
-        text = f"{socket.gethostname()}\n{os.readlink('/proc/self/ns/pid')}\n{Path('/proc/sys/kernel/random/boot_id').read_text()}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        text = f"{socket.gethostname()}\n{os.readlink('/proc/self/ns/pid')}\n{boot}"
         return f"{socket.gethostname()[:20]}/{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return socket.gethostname()[:29]
 

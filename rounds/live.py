@@ -112,6 +112,14 @@ class Hub:
                 del table[key]
 
 
+def waiting_here() -> tuple[int, int]:
+    """(agents, watchers) that wait in this process."""
+    hub = Hub.of_this_process
+    if hub is None:
+        return 0, 0
+    return sum(map(len, list(hub.workers.values()))), sum(map(len, list(hub.runs.values())))
+
+
 async def watch(run_id: Any) -> AsyncIterator[None]:
     """Yield at once, then whenever this run may have changed, at most eight times a second."""
     hub = Hub.get()

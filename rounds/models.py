@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 
 from django.conf import settings
 from django.db import models
@@ -63,7 +64,13 @@ class Plan(models.Model):
 
     @property
     def document(self) -> PlanSchema:
-        return PlanSchema.model_validate_json(self.text)
+        return _parsed(self.text)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> PlanSchema:
+    """A plan never changes, and is asked for dozens of times a round."""
+    return PlanSchema.model_validate_json(text)
 
 
 class PlanDecision(models.Model):
@@ -98,6 +105,11 @@ class PortalApproval(models.Model):
         constraints = [models.UniqueConstraint(fields=["plan", "institution"], name="one_portal_approval")]
 
 
+def chain_of(run_id: uuid.UUID | str) -> str:
+    """The name of a run's chain on the ledger."""
+    return f"run/{run_id}"
+
+
 class Run(models.Model):
     """The execution of one plan. ``deadline_at`` bounds the state that it is in; nobody waits without an end."""
 
@@ -128,7 +140,7 @@ class Run(models.Model):
 
     @property
     def chain(self) -> str:
-        return f"run/{self.id}"
+        return chain_of(self.id)
 
     @property
     def roster(self) -> dict[str, RosterEntry]:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
+from django.db import close_old_connections
 
-from rounds import engine
+from rounds import engine, services
+from rounds.clock import now
 from rounds.wake import TASK
 
 logger = logging.getLogger(__name__)
+
+
+def look_at(run_id: str) -> None:
+    """One look at a run in a thread that is not Celery's; a pooled connection goes back when it is over."""
+    close_old_connections()
+    try:
+        engine.advance(run_id)
+    finally:
+        close_old_connections()
 
 
 @shared_task(name=TASK, ignore_result=True)
@@ -26,3 +37,8 @@ def sweep() -> None:
         except Exception:  # one run's trouble is not the others'; this one is looked at again in a second
             logger.exception("run %s could not be moved along", run_id)
 
+
+@shared_task(ignore_result=True)
+def collect() -> None:
+    """Forget bytes that no row names and updates that are past their plan's retention."""
+    services.collect(moment=now())

@@ -104,6 +104,7 @@ def _token(cast: Cast) -> dict[str, Any]:
 SITE = {
     "healthz": Access(EVERYONE, EVERYONE),
     "readyz": Access(EVERYONE, EVERYONE),
+    "metrics": Access(EVERYONE),  # from the machine itself, as the test client is; others need the token
     "set_language": Access(EVERYONE, EVERYONE),
     "api-schema": Access(MEMBERS),
     "api-docs": Access(MEMBERS),

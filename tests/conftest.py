@@ -29,9 +29,11 @@ def scratch_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         },
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+    # every request of the test client is an event loop of its own; Redis's layer wants one that stays, as a server has
+    hints = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     with override_settings(
-        FEDPORTAL_DATA_DIR=folder, FEDPORTAL_PORTAL_KEY=folder / "keys" / "portal.pem",
-        FEDPORTAL_WHEEL_DIR=folder / "wheels", STORAGES=storages,
+        CHANNEL_LAYERS=hints, FEDPORTAL_DATA_DIR=folder,
+        FEDPORTAL_PORTAL_KEY=folder / "keys" / "portal.pem", FEDPORTAL_WHEEL_DIR=folder / "wheels", STORAGES=storages,
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ):
         yield folder

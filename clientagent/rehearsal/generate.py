@@ -34,10 +34,10 @@ class DemoBank:
 
 BANKS = {
     "credit": (
-        DemoBank("north", "Northern Savings Bank", 5200, 47, 0.45, -0.1, 0.02, (94, 2, 2, 1, 1), (46, 10, 2, 40, 1, 1)),
-        DemoBank("south", "South Coast Credit", 2800, 29, -0.45, -0.1, 0.10, (14, 66, 2, 0, 18), (4, 24, 24, 1, 21, 26)),
-        DemoBank("east", "East River Bank", 2400, 41, 0.00, 0.1, 0.05, (8, 4, 84, 1, 3), (6, 4, 2, 6, 80, 2)),
-        DemoBank("west", "Western Mutual", 2000, 66, -0.15, 0.3, 0.03, (8, 2, 3, 84, 3), (36, 30, 1, 29, 2, 2)),
+        DemoBank("north", "Northern Savings Bank", 5200, 47, 0.45, -0.1, 0.02, (97, 1, 1, 0.5, 0.5), (50, 8, 1, 40, 0.5, 0.5)),
+        DemoBank("south", "South Coast Credit", 2800, 29, -0.45, -0.1, 0.10, (5, 74, 1, 0, 20), (1, 24, 27, 1, 17, 30)),
+        DemoBank("east", "East River Bank", 2400, 41, 0.00, 0.1, 0.05, (3, 1, 93, 1, 2), (3, 2, 1, 3, 90, 1)),
+        DemoBank("west", "Western Mutual", 2000, 66, -0.15, 0.3, 0.03, (4, 1, 2, 91, 2), (38, 32, 1, 27, 1, 1)),
     ),
     "fraud": (
         DemoBank("north", "Northern Savings Bank", 9000, 46, 0.25, -0.2, 0.01),
@@ -96,14 +96,14 @@ def applications(bank: DemoBank, rng: np.random.Generator, world: np.random.Gene
     tenure = np.clip(rng.gamma(1.6, 3.4, n) * (age - 17) / 25, 0, age - 17).round(1)
     burden = amount / months / (income / 12)
     chance = (
-        -2.75 + bank.risk * 0.5 + 1.25 * np.tanh(6 * (burden - 0.16)) + 1.7 * (utilisation > 0.62) * (enquiries >= 2)
+        -3.15 + bank.risk * 0.5 + 1.25 * np.tanh(6 * (burden - 0.16)) + 1.7 * (utilisation > 0.62) * (enquiries >= 2)
         + 0.75 * np.sqrt(delinquencies) + 1.0 * ((age < 27) & (burden > 0.14)) - 0.55 * wealth
         + 1.6 * (np.abs(np.log(income / 26_000)) > 0.75) * (months >= 48) - 0.16 * np.minimum(tenure, 8)
-        + (employment == "none") * 0.9 + (employment == "temporary") * 1.1 * (utilisation > 0.35)
-        + (employment == "self-employed") * (1.5 * (months >= 48) - 0.3)
-        + (employment == "retired") * (1.7 * (burden > 0.14) - 0.4)
-        + (purpose == "debt consolidation") * 1.0 * (utilisation > 0.4) - (purpose == "education") * 0.3
-        + (purpose == "renovation") * 1.3 * (burden > 0.16) + (purpose == "travel") * 0.6 * (enquiries >= 2)
+        + (employment == "none") * 0.9 + (employment == "temporary") * (2.0 * (utilisation > 0.35) - 0.2)
+        + (employment == "self-employed") * (2.6 * (months >= 48) - 0.6)
+        + (employment == "retired") * (2.6 * (burden > 0.14) - 0.7)
+        + (purpose == "debt consolidation") * 1.9 * (utilisation > 0.4) - (purpose == "education") * 0.3
+        + (purpose == "renovation") * 2.2 * (burden > 0.16) + (purpose == "travel") * 1.2 * (enquiries >= 2)
         + np.select([housing == "own", housing == "rent"], [-0.35, 0.15], 0)
     )
     default = rng.random(n) < 1 / (1 + np.exp(-chance))

@@ -101,7 +101,7 @@ def best_of(plan: Plan, training: Inputs, validation: Inputs) -> Array:
 def _trained(plan: Plan, training: Inputs, validation: Inputs, rate: float) -> tuple[float, Array]:
     start = initial_weights(plan, training.matrix.shape[1])
     judge = validation if len(validation.labels) else training
-    trainer = Trainer(plan, start, training, learning_rate=rate, seed=plan.training.seed)
+    trainer = Trainer(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
     best, since = (mean_loss(plan, start, judge), start), 0
     for _ in range(MOST_EPOCHS):
         trainer.epoch()

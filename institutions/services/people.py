@@ -158,9 +158,9 @@ def _seat(user: User, role: str, institution: Institution | None) -> None:
 
 
 def _keep_an_administrator(member: Membership, *, stays: bool) -> None:
-    """The row lock on all administrators decides between two who remove each other at the same moment."""
+    """The lock on all administrators' rows, in one order, decides between two who remove each other at the same moment."""
     if member.role != Role.ADMINISTRATOR or stays:
         return
-    others = list(Membership.objects.select_for_update().filter(role=Role.ADMINISTRATOR).exclude(pk=member.pk))
-    if not others:
+    administrators = Membership.objects.select_for_update().filter(role=Role.ADMINISTRATOR).order_by("pk")
+    if all(other.pk == member.pk for other in administrators):
         raise IllegalMove(expected="another administrator", got="the last one", action="Appoint another one first.")

@@ -18,6 +18,8 @@ from rounds.rehearsal.hosting import AgentHost, Ended
 from rounds.rehearsal.processes import last_words
 
 ENROL_TIMEOUT_S = 60.0
+STILLBORN_S, STILLBORN_TIMES = 0.15, 10
+"""An agent that dies at once, time and again, is not started for ever."""
 TABLES = "banks.json"
 """Which table belongs to which bank, as the split wrote it."""
 
@@ -100,6 +102,8 @@ class Agents:
     ) -> None:
         self._banks = {bank.slug: bank for bank in banks}
         self._host, self._say, self._injected = host, say, injected
+        self._started_at: dict[str, float] = {}
+        self._stillborn: dict[str, int] = {}
         self.gone: dict[str, str] = {}
 
     def start(self) -> None:
@@ -111,7 +115,9 @@ class Agents:
         ended = self._host.ended(timeout_s)
         if ended is None:
             return
-        if ended.code < 0:
+        lived_s = time.monotonic() - self._started_at[ended.name]
+        self._stillborn[ended.name] = self._stillborn.get(ended.name, 0) + 1 if lived_s < STILLBORN_S else 0
+        if ended.code < 0 and self._stillborn[ended.name] < STILLBORN_TIMES:
             self._say(f"{ended.name}: its agent was killed (signal {-ended.code}); started again")
             self._run(ended.name)
         else:
@@ -120,6 +126,7 @@ class Agents:
 
     def _run(self, slug: str) -> None:
         bank = self._banks[slug]
+        self._started_at[slug] = time.monotonic()
         self._host.call(
             slug, "run", "--home", str(bank.home), log=bank.log, env=faults.for_agent(self._injected, slug)
         )

@@ -53,6 +53,8 @@ def follow(run: Run, *, agents: Agents, portal: Portal, say: Callable[[str], Non
         follower.look()
         if not portal.is_alive:
             raise RunFailed(expected="a portal that works", got="one that has ended")
+        if agents.gone:  # nothing that a rehearsal asks for ends an agent: waiting for deadlines would teach nothing
+            raise RunFailed(expected="agents that work", got="; ".join(agents.gone.values()))
         if run.state == RunState.PAUSED:
             stop_run(run=run, user=user, reason="nobody resumes a run of a rehearsal")
             raise RunFailed(expected="a run that finishes", got=f"one that paused: {run.reason}")

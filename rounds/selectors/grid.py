@@ -27,6 +27,9 @@ _REACHED = {
 }
 """How many of the steps lie behind a bank in this phase."""
 
+SLOW_AFTER = timedelta(seconds=5)
+"""An agent that waits for work asks for it at once; only one that does not is worth a word."""
+
 
 def presence_of(seen: datetime | None, now: datetime) -> str:
     """online, offline, or never."""
@@ -254,7 +257,7 @@ def _reason(part: Participation, phase: Phase, scene: Scene) -> tuple[str, datet
     if phase not in WORKING:
         return "", None, ""
     reason, since = scene.away(part.seat)
-    if not reason and phase == Phase.INVITED:
+    if not reason and phase == Phase.INVITED and scene.now - part.round.opened_at > SLOW_AFTER:
         return _("Has not asked for the work yet; round open since"), part.round.opened_at, ""
     return reason, since, ""
 

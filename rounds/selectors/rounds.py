@@ -14,6 +14,7 @@ from institutions.models import Institution
 from rounds.models import ModelVersion, Round
 from rounds.selectors.scope import Audience
 from rounds.selectors.snapshot import Snapshot, snapshot
+from rounds.selectors.timeline import Span, timeline
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,22 @@ class AggregationLine:
 
 
 @dataclass(frozen=True)
+class TimelineLine:
+    """A bank's spans, or with an empty name the round's own."""
+
+    name: str
+    own: bool
+    spans: list[Span]
+
+
+@dataclass(frozen=True)
 class RoundPage:
     snap: Snapshot
     round: Round
     version: ModelVersion | None
     lines: list[AggregationLine]
     manifest_text: str
+    spans: list[TimelineLine]
 
 
 def round_page(run_id: uuid.UUID, number: int, audience: Audience) -> RoundPage:
@@ -56,4 +67,13 @@ def round_page(run_id: uuid.UUID, number: int, audience: Audience) -> RoundPage:
         for entry in manifest.get("entries", [])
     ]
     text = json.dumps(json.loads(canonical(manifest)), indent=2, ensure_ascii=False) if manifest else ""
-    return RoundPage(snap, round_, version, lines, text)
+    return RoundPage(snap, round_, version, lines, text, _timeline(round_, names, audience))
+
+
+def _timeline(round_: Round, names: dict[str, str], audience: Audience) -> list[TimelineLine]:
+    """An operator sees the round's spans and the own bank's: how long another trained says how much it has."""
+    by_slug: dict[str, list[Span]] = {}
+    visible = [span for span in timeline(round_) if audience.sees_all or span.slug in ("", audience.institution_slug)]
+    for span in visible:
+        by_slug.setdefault(span.slug, []).append(span)
+    return [TimelineLine(names.get(slug, slug), slug == audience.institution_slug, spans) for slug, spans in by_slug.items()]

@@ -11,35 +11,47 @@ from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
 from rounds.clock import utc
 from rounds.lifecycle import WORKING, RunState
-from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Run, Seat
+from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Seat, chain_of
 from rounds.orders import work_order
 from rounds.selectors.heads import head_update
 from rounds.selectors.metrics import closing_evaluators
 
 
 def work_for(identity: AgentIdentity) -> WorkAnswer | None:
-    """Rounds first, then stages that precede them, then what may wait."""
-    for find in (_round, _evaluation, _statistics, _notice, _result):
-        found = find(identity)
-        if found is not None:
-            order, run = found
-            head = head_update(run.chain, identity.seen) if run is not None else None
-            return WorkAnswer(order=order, head=head)
-    return None
+    """Rounds first, then stages that precede them, then what may wait. Two queries say that there is nothing."""
+    found = _round(identity) or _beside_rounds(identity)
+    if found is None:
+        return None
+    order, chain = found
+    return WorkAnswer(order=order, head=head_update(chain, identity.seen))
 
 
-Found = tuple[Signed, Run | None] | None
+Found = tuple[Signed, str] | None
 
 
 def _round(identity: AgentIdentity) -> Found:
     row = (
-        Participation.objects.select_related("round__run")
-        .filter(
+        Participation.objects.filter(
             institution_id=identity.institution_id, seat__agent_id=identity.agent_id, phase__in=WORKING,
             round__run__state=RunState.RUNNING,
-        ).order_by("round__opened_at").first()
+        ).order_by("round__opened_at").values_list("order", "round__run_id").first()
     )
-    return (Signed.model_validate(row.order), row.round.run) if row else None
+    return (Signed.model_validate(row[0]), chain_of(row[1])) if row else None
+
+
+def _beside_rounds(identity: AgentIdentity) -> Found:
+    seats = Seat.objects.filter(
+        Q(state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
+        | Q(state=Seat.State.APPROVED, run__state=RunState.PREPARING)
+        | Q(state=Seat.State.INVITED, run__state=RunState.PROPOSED)
+        | Q(state=Seat.State.SEATED, run__state=RunState.FINISHED, acknowledged_at=None),
+        institution_id=identity.institution_id,
+    )
+    states = set(seats.order_by().values_list("run__state", flat=True).distinct())
+    finders = {
+        RunState.RUNNING: _evaluation, RunState.PREPARING: _statistics, RunState.PROPOSED: _notice, RunState.FINISHED: _result,
+    }
+    return next((found for state, find in finders.items() if state in states and (found := find(identity))), None)
 
 
 def _own_seats(identity: AgentIdentity, **where: object):  # type: ignore[no-untyped-def]
@@ -53,7 +65,7 @@ def _evaluation(identity: AgentIdentity) -> Found:
         version = seat.run.last_version
         is_asked = identity.institution_id in closing_evaluators(seat.run)
         if is_asked and not version.evaluations.filter(institution_id=identity.institution_id).exists():
-            return Signed.model_validate(work_order(seat.run, seat, base=version, kind="evaluate")), seat.run
+            return Signed.model_validate(work_order(seat.run, seat, base=version, kind="evaluate")), seat.run.chain
     return None
 
 
@@ -64,7 +76,7 @@ def _statistics(identity: AgentIdentity) -> Found:
     order = StatisticsOrder(
         run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at), epoch=epoch()
     )
-    return sign_document(order, portal_key()), seat.run
+    return sign_document(order, portal_key()), seat.run.chain
 
 
 def _notice(identity: AgentIdentity) -> Found:
@@ -81,7 +93,7 @@ def _notice(identity: AgentIdentity) -> Found:
         run=str(seat.run_id), project=seat.run.plan.project.slug, plan_hash=seat.run.plan.hash,
         portal_approval=seat.clicked_at is not None,
     )
-    return sign_document(notice, portal_key()), seat.run
+    return sign_document(notice, portal_key()), seat.run.chain
 
 
 def _result(identity: AgentIdentity) -> Found:
@@ -91,7 +103,7 @@ def _result(identity: AgentIdentity) -> Found:
     )
     if seat is None:
         return None
-    return Signed.model_validate(work_order(seat.run, seat, base=seat.run.selected, kind="collect")), seat.run
+    return Signed.model_validate(work_order(seat.run, seat, base=seat.run.selected, kind="collect")), seat.run.chain
 
 
 def version_for(identity: AgentIdentity, run_id: str, number: int) -> ModelVersion | None:

@@ -15,10 +15,10 @@ def destination(participation: Participation, run: Run) -> tuple[bool, Round | N
     """
     schedule = run.plan.document.schedule
     own = participation.round
+    if schedule.mode == "sync" and own.state == RoundState.OPEN:
+        return participation.phase in WORKING, own
     live = run.rounds.filter(state__in=(RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING)).first()
     open_ = live if live is not None and live.state == RoundState.OPEN else None
-    if schedule.mode == "sync" and open_ is not None and open_.pk == own.pk:
-        return participation.phase in WORKING, own
     if run.closing_at is not None or (live is None and run.last_version.number >= run.total_versions):
         return False, None
     upcoming = open_.number if open_ else run.last_version.number + (2 if live else 1)

@@ -13,14 +13,14 @@ from rounds import crashing, live
 from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent
 from rounds.models import Participation, Round, Run, Seat
-from rounds.services.moves import actor_of, hint_after_commit, move_round, move_run, record
+from rounds.services.moves import actor_of, hint_after_commit, lock_run, move_round, move_run, record
 from rounds.services.rounds import open_round
 
 
 @transaction.atomic(durable=True)
 def stop_run(*, run: Run, user: Any, reason: str) -> Run:
     """End a run for good. Its versions and history stay. Raises ``IllegalMove``."""
-    run = _locked(run)
+    run = lock_run(run.pk)
     _require_reason(reason)
     move_run(run, RunEvent.STOP, reason=reason, ended_at=now(), deadline_at=None)
     for round_ in run.rounds.exclude(state__in=(RoundState.PUBLISHED, RoundState.ABANDONED)):
@@ -33,7 +33,7 @@ def stop_run(*, run: Run, user: Any, reason: str) -> Run:
 @transaction.atomic(durable=True)
 def pause_run(*, run: Run, user: Any, reason: str) -> Run:
     """Let the open round stand and open no other; updates under way are still taken. Raises ``IllegalMove``."""
-    run = _locked(run)
+    run = lock_run(run.pk)
     _require_reason(reason)
     move_run(run, RunEvent.PAUSE, reason=reason)
     record(run, "run_paused", {"reason": reason}, actor=actor_of(user))
@@ -43,7 +43,7 @@ def pause_run(*, run: Run, user: Any, reason: str) -> Run:
 @transaction.atomic(durable=True)
 def resume_run(*, run: Run, user: Any, reason: str) -> Run:
     """Go on where the run stood: the open round gets its full time anew, or the next attempt opens. Raises ``IllegalMove``."""
-    run = _locked(run)
+    run = lock_run(run.pk)
     _require_reason(reason)
     move_run(run, RunEvent.RESUME, reason="")
     record(run, "run_resumed", {"reason": reason}, actor=actor_of(user))
@@ -66,7 +66,7 @@ def resume_run(*, run: Run, user: Any, reason: str) -> Run:
 @transaction.atomic(durable=True)
 def extend_deadline(*, run: Run, seconds: int, user: Any, reason: str) -> Run:
     """Give the open round, or the stage that the run is in, more time. Raises ``IllegalMove``."""
-    run = _locked(run)
+    run = lock_run(run.pk)
     _require_reason(reason)
     if not 1 <= seconds <= 30 * 86_400:
         raise Malformed(expected="between 1 second and 30 days", got=f"{seconds} seconds")
@@ -92,9 +92,9 @@ def extend_deadline(*, run: Run, seconds: int, user: Any, reason: str) -> Run:
 @transaction.atomic(durable=True)
 def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> Participation:
     """Go on without a bank for the rest of the open round. Raises ``NotFound`` and ``IllegalMove``."""
-    run = _locked(run)
+    run = lock_run(run.pk)
     _require_reason(reason)
-    round_ = run.rounds.select_for_update().filter(state=RoundState.OPEN).first()
+    round_ = run.rounds.select_for_update(no_key=True).filter(state=RoundState.OPEN).first()
     participation = Participation.objects.filter(round=round_, institution=institution).first()
     if round_ is None or participation is None:
         raise NotFound(expected="a bank in the open round", got=institution.slug)
@@ -110,10 +110,6 @@ def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> 
     )
     hint_after_commit(run)
     return participation
-
-
-def _locked(run: Run) -> Run:
-    return Run.objects.select_for_update(of=("self",)).select_related("plan__project").get(pk=run.pk)
 
 
 def _require_reason(reason: str) -> None:

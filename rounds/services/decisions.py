@@ -46,7 +46,7 @@ def record_decision(*, identity: AgentIdentity, plan_hash: str, statement: Signe
     seats = Seat.objects.filter(
         institution_id=identity.institution_id, run__plan=plan, run__state=RunState.PROPOSED, state__in=waiting
     )
-    for seat in seats.select_related("run", "run__plan__project"):
+    for seat in seats.select_related("run", "run__plan__project").order_by("run_id"):  # chains' heads in one order
         seat.state, seat.reason = seat_state(decision.decision), decision.reason
         seat.save(update_fields=["state", "reason"])
         entry = record(seat.run, "plan_decided", body, actor=actor_of_agent(identity.agent_id))

@@ -67,7 +67,7 @@ def acknowledge_result(*, identity: AgentIdentity, statement: Signed) -> Receipt
 
 def seated(identity: AgentIdentity, run_id: str) -> Seat:
     """This bank's seat on the roster of a run, the run's row locked. Raises ``NotFound``."""
-    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    run = Run.objects.select_for_update(no_key=True).filter(pk=run_id).first()
     seat = Seat.objects.select_related("run__plan__project", "run__selected").filter(
         run=run, institution_id=identity.institution_id, state=Seat.State.SEATED
     ).first()

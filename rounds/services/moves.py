@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -12,6 +13,27 @@ from rounds import crashing, live
 from rounds.lifecycle import RoundEvent, RoundState, RunEvent, RunState, next_round_state, next_run_state
 from rounds.models import Round, Run
 from rounds.wake import poke
+
+
+def hold_run(run_id: Any) -> None:
+    """Lock a run's row without reading it; nothing happens where there is none."""
+    list(Run.objects.select_for_update(no_key=True).filter(pk=run_id).values_list("pk"))
+
+
+def lock_run(run_id: Any) -> Run:
+    """The run's row, locked until this transaction ends. Raises ``Run.DoesNotExist``.
+
+    Every verb takes locks in one order, so that no two wait for each other: run, its rounds, what hangs on them, chains' heads.
+    """
+    return Run.objects.select_for_update(of=("self",), no_key=True).select_related("plan__project").get(pk=run_id)
+
+
+def lock_round(round_: Round) -> Round:
+    """The round's row as it is now, locked behind its run's."""
+    run = lock_run(round_.run_id)
+    fresh = Round.objects.select_for_update(of=("self",), no_key=True).select_related("base").get(pk=round_.pk)
+    fresh.run = run
+    return fresh
 
 
 def move_run(run: Run, event: RunEvent, **changes: Any) -> None:
@@ -47,9 +69,20 @@ def record(run: Run, kind: str, body: dict[str, Any], *, actor: str = "portal") 
 
 def hint_after_commit(run: Run) -> None:
     """Tell the engine and the browsers to look again, once this transaction is true."""
-    run_id = str(run.pk)
-    transaction.on_commit(lambda: live.announce(run_id))
-    transaction.on_commit(lambda: poke(run_id))
+    hint = _Hint(str(run.pk))
+    if all(waiting != hint for _, waiting, *_ in transaction.get_connection().run_on_commit):
+        transaction.on_commit(hint)
+
+
+@dataclass(frozen=True)
+class _Hint:
+    """Equal hints of one transaction are one."""
+
+    run_id: str
+
+    def __call__(self) -> None:
+        live.announce(self.run_id)
+        poke(self.run_id)
 
 
 def actor_of(user: Any) -> str:

@@ -24,7 +24,7 @@ def propose_run(*, plan: Plan, user: Any) -> Run:
 
     Raises ``PlanInvalid`` when a participant is suspended or unknown.
     """
-    Project.objects.select_for_update().get(pk=plan.project_id)  # run numbers are counted one at a time
+    Project.objects.select_for_update(no_key=True).get(pk=plan.project_id)  # run numbers are counted one at a time
     schema = plan.document
     banks = list(Institution.objects.filter(slug__in=schema.participants))
     able = {bank.slug for bank in banks if bank.state != Institution.State.SUSPENDED}

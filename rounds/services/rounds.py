@@ -17,7 +17,7 @@ from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
 from rounds.orders import work_order
 from rounds.selectors.metrics import selected_version, should_end
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
-from rounds.services.moves import hint_after_commit, move_round, move_run, record
+from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_round, move_run, record
 from rounds.services.pooling import pool_version
 
 LEASE_S = 30.0
@@ -63,7 +63,7 @@ def _invite(round_: Round, seats: list[Seat]) -> None:
 @transaction.atomic(durable=True)
 def close_round(*, round_: Round) -> bool:
     """Stop accepting and commit the AggregationManifest, before any arithmetic. False when somebody was first."""
-    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    round_ = lock_round(round_)
     if round_.state != RoundState.OPEN:
         return False
     manifest = aggregation_manifest(round_)
@@ -120,7 +120,7 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
 
     None when another worker published first: equal manifests gave the same bytes, so nothing is lost.
     """
-    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    round_ = lock_round(round_)
     run = round_.run
     if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
         return None
@@ -157,7 +157,7 @@ def _begin_closing(run: Run) -> None:
 @transaction.atomic(durable=True)
 def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
     """Give up an attempt and open the next one; after ``attempts`` the run pauses and says why."""
-    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
+    round_ = lock_round(round_)
     if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
         return False
     run = round_.run
@@ -178,7 +178,7 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
 @transaction.atomic(durable=True)
 def end_early(*, round_: Round, reason: str) -> bool:
     """Async: no more updates can come. The open buffer is given up and the last version is evaluated."""
-    round_ = Round.objects.select_for_update().select_related("run__plan__project").get(pk=round_.pk)
+    round_ = lock_round(round_)
     if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
         return False
     record(round_.run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
@@ -190,6 +190,7 @@ def end_early(*, round_: Round, reason: str) -> bool:
 @transaction.atomic(durable=True)
 def finish_run(*, run: Run) -> ModelVersion:
     """Choose the result and end the run; every bank is asked to fetch it."""
+    run = lock_run(run.pk)
     pool_version(run.last_version)
     version = selected_version(run)
     move_run(run, RunEvent.FINISH, selected=version, ended_at=now(), deadline_at=None, reason="")

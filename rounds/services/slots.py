@@ -7,9 +7,9 @@ from django.db.models import Max
 
 from institutions.authentication import AgentIdentity
 from rounds.lifecycle import WORKING, Phase, RoundState, RunState
-from rounds.models import Participation, Round, Run, Seat
+from rounds.models import Participation, Round, Seat
 from rounds.orders import work_order
-from rounds.services.moves import hint_after_commit
+from rounds.services.moves import hint_after_commit, lock_run
 
 LIVE = (RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING)
 
@@ -28,7 +28,7 @@ def take_slot(*, identity: AgentIdentity) -> Participation | None:
 
 @transaction.atomic(durable=True)
 def _take(seat: Seat) -> Participation | None:
-    run = Run.objects.select_for_update().select_related("plan__project").get(pk=seat.run_id)
+    run = lock_run(seat.run_id)
     live = Round.objects.select_related("base").filter(run=run, state__in=LIVE).first()
     mine = Participation.objects.filter(round__run=run, institution_id=seat.institution_id)
     if live is None or run.state != RunState.RUNNING or run.closing_at is not None or mine.filter(phase__in=WORKING).exists():

@@ -54,7 +54,7 @@ def _open(identity: AgentIdentity, statement: Signed) -> StatisticsReport | Unfi
 
 
 def _seat(identity: AgentIdentity, run_id: str) -> Seat:
-    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    run = Run.objects.select_for_update(no_key=True).filter(pk=run_id).first()
     seat = Seat.objects.select_related("run__plan").filter(run=run, institution_id=identity.institution_id).first()
     if run is None or seat is None:
         raise NotFound(expected="a run that this bank takes part in", got=run_id)

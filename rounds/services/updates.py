@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Q
 
+from audit.context import speak_of
 from clientagent.wire.errors import (
     BaseMismatch,
     CountsInvalid,
@@ -23,11 +23,11 @@ from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
 from rounds import blobs, crashing
 from rounds.clock import now
-from rounds.lifecycle import Phase, RoundState
+from rounds.lifecycle import WORKING, Phase
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
 from rounds.selectors.metrics import split_metrics
 from rounds.services.buffer import destination
-from rounds.services.moves import actor_of_agent, hint_after_commit, record
+from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 
 
@@ -40,6 +40,7 @@ def find_participation(identity: AgentIdentity, run_id: str, number: int, attemp
     row = (
         Participation.objects.select_related("round__run__plan__project", "round__base", "seat", "institution")
         .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, slot=attempt)
+        .defer("order", "seat__statistics", "round__aggregation", "round__run__preprocessing", "round__run__plan__signed")
         .first()
     )
     if row is None:
@@ -89,20 +90,20 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
     manifest = open_statement(statement, identity, UpdateManifest)
     if manifest.agent_id != str(identity.agent_id):
         raise NotFound(expected=f"the agent {identity.agent_id}", got=manifest.agent_id)
+    speak_of(run=manifest.run, round=manifest.round)
     return manifest
 
 
 @transaction.atomic(durable=True)
 def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, norm: float) -> Receipt:
-    """Accept checked bytes that are already in the blob store; the round's row is locked, so closing cannot come between.
+    """Accept checked bytes that are already in the blob store; the run's row is locked, so no closing can come between.
 
     The same update again gets the same receipt, even late; another one for the slot is ``UpdateConflict``; one that comes
     after closing is answered by a receipt that says ``late``.
     """
+    hold_run(manifest.run)
     participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
-    run = _lock_live_round(participation)
-    participation.refresh_from_db()
-    round_ = participation.round
+    round_, run = participation.round, participation.round.run
     if receipt := repeated(identity, statement, manifest, participation):
         return receipt
     common = {
@@ -128,18 +129,12 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
     )
 
 
-def _lock_live_round(participation: Participation) -> Run:
-    """Lock the rounds in which this update could count, lowest first: closing them waits until it is placed."""
-    run = participation.round.run
-    live = Q(run=run, state__in=(RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING))
-    list(Round.objects.select_for_update().filter(live | Q(pk=participation.round_id)).order_by("pk"))
-    return Run.objects.select_related("plan__project").get(pk=run.pk)
-
-
 def repeated(
     identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, participation: Participation
 ) -> Receipt | None:
     """The receipt of an earlier acceptance of the same update. Raises ``UpdateConflict`` for different bytes in the same slot."""
+    if participation.phase in WORKING:
+        return None  # whatever was accepted, or came late, has moved it on
     if receipt := earlier_receipt(identity, statement):
         return receipt
     update = Update.objects.filter(participation=participation).first()
@@ -151,10 +146,10 @@ def repeated(
 
 
 def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float, into: Round | None) -> None:
-    blob, _ = Blob.objects.get_or_create(digest=manifest.update_digest, defaults={"bytes": manifest.update_bytes})
+    Blob.objects.bulk_create([Blob(digest=manifest.update_digest, bytes=manifest.update_bytes)], ignore_conflicts=True)
     moment = now()
     Update.objects.create(
-        participation=participation, digest=manifest.update_digest, blob=blob, bytes=manifest.update_bytes,
+        participation=participation, digest=manifest.update_digest, blob_id=manifest.update_digest, bytes=manifest.update_bytes,
         rows=manifest.rows, norm=norm, steps=manifest.steps, train_loss=manifest.train_loss,
         training_s=manifest.training_s, manifest=statement.model_dump(mode="json"), manifest_digest=statement.digest,
         received_at=moment, into=into, staleness=max(0, into.number - participation.round.number) if into else 0,

@@ -37,7 +37,7 @@
     morphing = true;
     for (const [name, html] of Object.entries(message.html)) await put(page.querySelector(`[data-part="${name}"]`), html);
     if (message.charts) await drawCharts(message.charts, message.charts_key);
-    else window.charts.redraw();
+    else if (message.html.state) window.charts.redraw();
     follow();
     morphing = false;
     if (queued) { const next = queued; queued = null; draw(next); }

@@ -1,4 +1,4 @@
-"""A bank whose agent trains nothing: the agent's real transport, portal, home and witness, made-up numbers that follow from the base.
+"""A bank whose agent trains nothing: the real transport, portal, home and witness; made-up numbers that follow from the base.
 
 An update depends on the bank and on the bytes of its base alone, so undisturbed and disturbed runs of one plan must end in
 the same bits, and any difference on the way changes all that follows.
@@ -139,7 +139,9 @@ class LightAgent:
             run=asked.run, plan_hash=asked.plan_hash, institution=self.slug, rows=self.rows, validation_rows=20, holdout_rows=20,
             data_digest="0" * 64,
             numeric=[messages.NumericStatistics(name="income", count=self.rows, mean=10.0, m2=400.0, missing=0)],
-            categorical=[messages.CategoricalStatistics(name="region", counts={"a": self.rows - 40, "b": 40}, other=0, missing=0)],
+            categorical=[
+                messages.CategoricalStatistics(name="region", counts={"a": self.rows - 40, "b": 40}, other=0, missing=0)
+            ],
         )
 
     def _on_work_order(self, signed: Signed) -> messages.WorkAnswer | None:
@@ -213,7 +215,8 @@ class LightAgent:
         state = self.portal._post("uploads", request, messages.UploadState, run)
         for part in sorted(set(range(state.parts)) - set(state.received), reverse=True):
             piece = data[part * part_bytes : (part + 1) * part_bytes]
-            self.transport.exchange("PUT", f"uploads/{state.id}/parts/{part}", body=piece, content_type="application/octet-stream")
+            path = f"uploads/{state.id}/parts/{part}"
+            self.transport.exchange("PUT", path, body=piece, content_type="application/octet-stream")
         body = canonical(messages.UploadComplete(update_digest=statement.document["update_digest"]))
         return self.portal._post_statement(f"uploads/{state.id}/complete", body, "application/json", statement, run)
 

@@ -21,16 +21,16 @@ def import_once() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fedportal.settings")
     import celery.apps.worker
     import celery.bin.worker
-    import celery.concurrency.thread
+    import celery.concurrency.thread  # noqa: F401 - the import is the work
     import uvicorn.protocols.http.httptools_impl
-    import uvicorn.protocols.websockets.websockets_impl
+    import uvicorn.protocols.websockets.websockets_impl  # noqa: F401 - the import is the work
     from django.core.management import get_commands
     from django.db.migrations.loader import MigrationLoader
 
     import fedportal.asgi
     import fedportal.embedded
     import fedportal.management.commands.serve
-    import fedportal.urls
+    import fedportal.urls  # noqa: F401 - the import is the work
     from fedportal.celery import app
 
     app.loader.import_default_modules()

@@ -1,4 +1,4 @@
-"""A whole federation to kill: a portal that is started again when it dies, light agents, an administrator's browser, and the truth.
+"""A whole federation to kill: a portal that is started again when it dies, light agents, an administrator's browser.
 
 The portal is ``serve`` alone (web and worker in one process, SQLite) or, with Redis, a web process and a Celery worker.
 """
@@ -57,10 +57,14 @@ class Scratch:
         self.console = Console(self.nursery)
         codes = self.console("found", list(SLUGS))
         for agent in self.agents:
-            self.console("approve", *agent.enrol(self.url, codes[agent.slug]))
+            self.console("approve", *agent.enrol(self.address_for(agent), codes[agent.slug]))
             agent.start()
         name, value = self.console("session")
         self.browser = httpx2.Client(base_url=self.url, timeout=30, cookies={name: value, "fedportal_csrf": CSRF})
+
+    def address_for(self, agent: LightAgent) -> str:
+        """Where this agent finds the portal."""
+        return self.url
 
     def close(self) -> None:
         for agent in self.agents:
@@ -79,7 +83,10 @@ class Scratch:
                     return
             except httpx2.TransportError:
                 time.sleep(0.02)
-        raise AssertionError(f"no portal: {(self.folder / 'web.log').read_text()[-2000:]}")
+        raise AssertionError(f"no portal: {self.last_words()}")
+
+    def last_words(self) -> str:
+        return (self.folder / "web.log").read_text(errors="replace")[-3000:]
 
     # ------------------------------------------------------------------------ points
     def mark(self, point: str) -> Path:
@@ -134,7 +141,7 @@ class Scratch:
     def _post(self, path: str, **fields: str) -> None:
         try:
             answer = self.browser.post(path, data={"csrfmiddlewaretoken": CSRF, **fields})
-            assert answer.status_code == 302, (path, answer.status_code, answer.text[:300])
+            assert answer.status_code == 302, (path, answer.status_code, self.last_words())
         except httpx2.TransportError:
             self.wait_until_up()
 

@@ -1,4 +1,4 @@
-"""Killed at every transition: the same round goes on, nothing acknowledged is lost, and the bits are those of an undisturbed run."""
+"""Killed at every transition: the same round goes on, nothing acknowledged is lost, the bits are those of an undisturbed run."""
 
 from __future__ import annotations
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from clientagent.wire.canonical import canonical
 from clientagent.wire.messages import UploadComplete, UploadRequest
-from rounds import blobs
-from rounds.models import Update, Upload
+from rounds import blobs, services
+from rounds.clock import now
+from rounds.models import Round, Update, Upload
 from tests.rounds.scripted import API, ScriptedBank, make_federation
 
 pytestmark = pytest.mark.django_db
@@ -94,3 +97,44 @@ def test_another_bank_cannot_touch_the_session(wide):
     statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
     state = _open(bank, statement)
     assert _part(other, state, 0, data).status_code == 404
+
+
+def _sent(wide) -> tuple[ScriptedBank, object, bytes, dict]:
+    """A session with all its parts."""
+    bank = wide.banks[0]
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    state = _open(bank, statement)
+    for n in range(state["parts"]):
+        assert _part(bank, state, n, data).status_code == 200
+    return bank, statement, data, state
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * PART)])
+def test_a_part_that_was_lost_or_damaged_on_disk_is_asked_for_again(wide, damage):
+    bank, statement, data, state = _sent(wide)
+    damage(blobs.root() / "parts" / state["id"] / "1")
+    answer = _complete(bank, state, statement.document["update_digest"])
+    assert (answer.status_code, answer.json()["code"]) == (400, "truncated")
+    assert _open(bank, statement)["received"] == [0, *range(2, state["parts"])]
+    assert _part(bank, state, 1, data).status_code == 200
+    assert _complete(bank, state, statement.document["update_digest"]).status_code == 200
+
+
+def test_a_part_that_comes_after_completion_changes_nothing_and_leaves_nothing(wide):
+    bank, statement, data, state = _sent(wide)
+    first = _complete(bank, state, statement.document["update_digest"]).json()["receipt"]
+    assert _part(bank, state, 0, data).status_code == 200
+    assert not (blobs.root() / "parts" / state["id"]).exists()
+    assert _complete(bank, state, statement.document["update_digest"]).json()["receipt"] == first
+
+
+def test_parts_that_nobody_can_complete_any_more_are_forgotten_and_may_come_again(wide):
+    _, _, _, state = _sent(wide)
+    folder = blobs.root() / "parts" / state["id"]
+    later = now() + timedelta(days=2)
+    services.collect(moment=later)
+    assert folder.exists()
+    Round.objects.update(state="abandoned")
+    services.collect(moment=later)
+    assert not folder.exists()
+    assert not Upload.objects.get(pk=state["id"]).parts.exists()

@@ -112,7 +112,7 @@ async def test_a_stranger_and_an_outsider_are_turned_away(running, outsider) -> 
         assert await Watcher(user, running.run).connect() == consumers.FORBIDDEN
 
 
-async def test_a_seat_that_is_taken_away_ends_the_Watcher(running, admin, auditor, monkeypatch) -> None:
+async def test_a_seat_that_is_taken_away_ends_the_watching(running, admin, auditor, monkeypatch) -> None:
     monkeypatch.setattr(consumers, "RECHECK_S", 0.2)
     socket = Watcher(auditor, running.run)
     await socket.connect()

@@ -51,6 +51,9 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         if options["top"] and not options["by"] or options["skew"] and not options["banks"]:
             raise CommandError("--top goes with --by, and --skew with --banks", returncode=2)
+        out = options["json"]
+        if out and out != "-" and not Path(out).resolve().parent.is_dir():
+            raise CommandError(f"--json {out}: there is no such folder", returncode=2)
         if not scratch.is_inside():
             scratch.begin_again(scratch.fresh_folder())
         with scratch.removed_afterwards(settings.FEDPORTAL_DATA_DIR), processes.ended_by_signals():
@@ -60,7 +63,7 @@ class Command(BaseCommand):
                 raise CommandError(f"{refusal.sentence}. {refusal.action}") from refusal
             except KeyboardInterrupt:
                 raise CommandError("stopped", returncode=130) from None
-            self._show(result, options["json"])
+            self._show(result, out)
 
     def _show(self, result: dict[str, Any], out: str | None) -> None:
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
