@@ -41,7 +41,7 @@ class BlobWriter:
         self._file = open(path, "xb")  # noqa: SIM115 - closed by keep or by writing()
         self.kept: str | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.size += len(data)
         if self.limit is not None and self.size > self.limit:
             raise TooLarge(expected=f"at most {self.limit} bytes", got=f"{self.size} or more")

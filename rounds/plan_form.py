@@ -103,6 +103,16 @@ def blank_document(project: Project) -> Json:
     }
 
 
+def adopted(document: Json, project: Project) -> tuple[Json, bool]:
+    """A draft made for no project in particular, as this project's: its name, its purpose, and its banks where it names no others."""
+    known = set(project.participants.values_list("slug", flat=True))
+    named = document.get("participants")
+    kept = [slug for slug in named if slug in known] if isinstance(named, list) else []
+    own = {"project": project.slug, "participants": kept or sorted(known)}
+    changed = any(document.get(name) not in (None, value) for name, value in own.items())
+    return document | own, changed
+
+
 # ------------------------------------------------------------------ from YAML
 class _NoAliases(yaml.SafeLoader):
     """Plain data only: an alias could make a short text a huge document."""

@@ -139,10 +139,17 @@ class Redis(Service):
         return [self._server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
 
     def is_ready(self) -> bool:
+        return self._say("PING").startswith(b"+PONG")
+
+    def forget(self) -> None:
+        """Lose every key: queues, bindings, caches."""
+        self._say("FLUSHALL")
+
+    def _say(self, command: str) -> bytes:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as line:
-            line.sendall(b"PING\r\n")
-            return line.recv(16).startswith(b"+PONG")
-        return False
+            line.sendall(f"{command}\r\n".encode())
+            return line.recv(64)
+        return b""
 
 
 S = TypeVar("S", bound=Service)

@@ -62,7 +62,8 @@ def _work(home: os.PathLike[str], *, once: bool, until_idle: float | None, log_j
             log.info("agent of %s at %s", identity.institution, identity.portal)
             faults = Faults.from_environment(here.path / "faults")
             with bars(wanted=not log_json) as watch:
-                Agent(here, Portal(transport, here, reached=faults.reached), faults, watch=watch).run(once=once, until_idle_s=until_idle)
+                portal = Portal(transport, here, reached=faults.reached)
+                Agent(here, portal, faults, watch=watch).run(once=once, until_idle_s=until_idle)
         except Ended:
             log.info("ended; whatever was finished is on disk")
         finally:

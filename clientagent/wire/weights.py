@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from clientagent.wire.plan import Plan
-from clientagent.wire.tensors import Array, Layout, Shapes
+from clientagent.wire.tensors import BLOCK, Array, Layout, Shapes
 
 
 def layer_widths(plan: Plan, inputs: int) -> list[int]:
@@ -19,8 +20,7 @@ def layer_widths(plan: Plan, inputs: int) -> list[int]:
 def layout_of(plan: Plan, inputs: int) -> Layout:
     """Names as in torch: ``layers.i.weight`` (out, in) and ``layers.i.bias`` (out,)."""
     shapes: Shapes = {}
-    widths = layer_widths(plan, inputs)
-    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(layer_widths(plan, inputs))):
         shapes[f"layers.{i}.weight"] = (fan_out, fan_in)
         shapes[f"layers.{i}.bias"] = (fan_out,)
     return Layout(shapes)
@@ -36,11 +36,19 @@ def initial_weights(plan: Plan, inputs: int) -> Array:
     if plan.model.family == "logistic":
         return np.zeros(layout.parameters, np.float32)
     stream = np.random.Philox(key=plan.training.seed)
-    tensors = {}
+    flat = np.zeros(layout.parameters, np.float32)
+    tensors = layout.unflatten(flat)
     widths = layer_widths(plan, inputs)
-    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, fan_in in enumerate(widths[:-1]):
         bound = 1 / math.sqrt(fan_in)
-        for name, shape in ((f"layers.{i}.weight", (fan_out, fan_in)), (f"layers.{i}.bias", (fan_out,))):
-            unit = (stream.random_raw(math.prod(shape)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-            tensors[name] = ((2 * unit - 1) * bound).astype(np.float32).reshape(shape)
-    return layout.flatten(tensors)
+        for name in (f"layers.{i}.weight", f"layers.{i}.bias"):
+            _fill(tensors[name].reshape(-1), stream, bound)
+    return flat
+
+
+def _fill(values: Array, stream: np.random.Philox, bound: float) -> None:
+    """Uniform in +-bound, some at a time: the stream's 64-bit numbers would take twice the memory of the weights."""
+    for start in range(0, len(values), BLOCK):
+        part = values[start : start + BLOCK]
+        unit = (stream.random_raw(len(part)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        part[:] = (2 * unit - 1) * bound

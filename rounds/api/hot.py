@@ -79,7 +79,7 @@ def updates(request: HttpRequest) -> HttpResponse:
         if receipt is None:
             check_manifest(participation, manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
-                writer.write(data)  # type: ignore[arg-type]
+                writer.write(data)
                 norm = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")

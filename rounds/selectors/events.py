@@ -69,7 +69,7 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "plan_frozen": (BUSY, "file-certificate", gettext_noop("Plan frozen")),
     "portal_approval": (GOOD, "check", gettext_noop("%(bank)s approved the plan in the browser")),
     "portal_restored": (CARE, "history", gettext_noop("The portal was restored from a backup. %(reason)s")),
-    "updates_forgotten": (CALM, "trash", gettext_noop("The updates were deleted, as the plan's retention says; their receipts stay")),
+    "updates_forgotten": (CALM, "trash", gettext_noop("Updates deleted, as the plan's retention says; their receipts stay")),
     "chain_anchored": (CALM, "link", gettext_noop("A run's or project's chain was anchored here")),
 }
 PLAIN = {

@@ -11,10 +11,10 @@ from django.http import Http404
 
 from clientagent.wire.canonical import canonical
 from institutions.models import Institution
-from rounds.models import ModelVersion, Round
+from rounds.models import ModelVersion, Round, Update
 from rounds.selectors.scope import Audience
 from rounds.selectors.snapshot import Snapshot, snapshot
-from rounds.selectors.timeline import Span, timeline
+from rounds.selectors.timeline import STAGES, Span, timeline
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class AggregationLine:
     update_digest: str
     rows: int
     weight: float
+    staleness: int
+    norm: float | None
+    cosine: float | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class TimelineLine:
     name: str
     own: bool
     spans: list[Span]
+
+    @property
+    def end_s(self) -> float:
+        return max((span.end_s for span in self.spans), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,15 @@ class RoundPage:
     manifest_text: str
     spans: list[TimelineLine]
 
+    @property
+    def total_s(self) -> float:
+        return max((line.end_s for line in self.spans), default=0.0)
+
+    @property
+    def stages(self) -> list[tuple[str, str]]:
+        """The legend of the time line."""
+        return [(stage, str(word)) for stage, word in STAGES.items()]
+
 
 def round_page(run_id: uuid.UUID, number: int, audience: Audience) -> RoundPage:
     """The last attempt at a round. Raises ``Http404``."""
@@ -55,17 +71,7 @@ def round_page(run_id: uuid.UUID, number: int, audience: Audience) -> RoundPage:
     version = ModelVersion.objects.filter(round=round_).first()
     manifest: dict[str, Any] = round_.aggregation or {}
     names = dict(Institution.objects.values_list("slug", "name"))
-    lines = [
-        AggregationLine(
-            entry["institution"],
-            names.get(entry["institution"], entry["institution"]),
-            entry["institution"] == audience.institution_slug,
-            entry["update_digest"],
-            entry["rows"],
-            entry["weight"],
-        )
-        for entry in manifest.get("entries", [])
-    ]
+    lines = _lines(round_, manifest.get("entries", []), names, audience)
     text = json.dumps(json.loads(canonical(manifest)), indent=2, ensure_ascii=False) if manifest else ""
     return RoundPage(snap, round_, version, lines, text, _timeline(round_, names, audience))
 
@@ -77,3 +83,22 @@ def _timeline(round_: Round, names: dict[str, str], audience: Audience) -> list[
     for span in visible:
         by_slug.setdefault(span.slug, []).append(span)
     return [TimelineLine(names.get(slug, slug), slug == audience.institution_slug, spans) for slug, spans in by_slug.items()]
+
+
+def _lines(round_: Round, entries: list[dict[str, Any]], names: dict[str, str], audience: Audience) -> list[AggregationLine]:
+    """Rows and weights are the roster's to see; an update's norm and direction only its own bank's."""
+    updates = Update.objects.filter(into=round_).values_list("digest", "norm", "cosine", "participation__institution_id")
+    shapes = {digest: (norm, cosine) for digest, norm, cosine, bank in updates if audience.sees_figures_of(bank)}
+    return [
+        AggregationLine(
+            entry["institution"],
+            names.get(entry["institution"], entry["institution"]),
+            entry["institution"] == audience.institution_slug,
+            entry["update_digest"],
+            entry["rows"],
+            entry["weight"],
+            entry.get("staleness", 0),
+            *shapes.get(entry["update_digest"], (None, None)),
+        )
+        for entry in entries
+    ]

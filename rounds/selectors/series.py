@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Max, Sum
+from django.db.models import Max, Q, Sum
 
 from rounds.models import Evaluation, ModelVersion, Run, Update
 from rounds.selectors.scope import Audience
@@ -49,12 +49,10 @@ class Series:
     selected: int | None = None
 
 
-def revision(run: Run) -> tuple[Any, ...]:
-    """Changes when the charts do; cheap to ask eight times a second."""
-    evaluations = Evaluation.objects.filter(version__run=run).aggregate(last=Max("pk"))["last"]
-    pooled = run.versions.filter(pooled__isnull=False).aggregate(last=Max("number"))["last"]
-    versions = run.versions.aggregate(last=Max("number"))["last"]
-    return evaluations, pooled, versions, run.selected_id
+def revision(run: Run) -> tuple[object, ...]:
+    """Changes when the charts do, once a round: a bank's figures are drawn with the version that they belong to."""
+    latest = run.versions.aggregate(version=Max("number"), pooled=Max("number", filter=Q(pooled__isnull=False)))
+    return latest["version"], latest["pooled"], run.selected_id, run.state
 
 
 def series_of(run: Run, audience: Audience) -> Series:

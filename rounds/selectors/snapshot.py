@@ -15,10 +15,11 @@ from audit.selectors import head_of
 from clientagent.wire.plan import Plan as PlanSchema
 from rounds import palette
 from rounds.lifecycle import RUN_ENDED, RunState
-from rounds.models import Evaluation, ModelVersion, Participation, Round, Run, Seat, Update
+from rounds.models import Participation, Round, Run, Seat, Update
 from rounds.selectors import series
 from rounds.selectors.events import Line, run_events
 from rounds.selectors.grid import Grid, Scene, agents_of, preparation_grid, round_grid
+from rounds.selectors.headline import Headline, headline_of
 from rounds.selectors.notice import Notice, notice_of
 from rounds.selectors.scope import Audience, run_for
 
@@ -35,16 +36,6 @@ class RibbonCell:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Metrics of one version for one holder; ``change`` is against the version before."""
-
-    auc: float | None = None
-    ks: float | None = None
-    loss: float | None = None
-    auc_change: float | None = None
-
-
-@dataclass(frozen=True)
 class Snapshot:
     run: Run
     plan: PlanSchema
@@ -58,9 +49,7 @@ class Snapshot:
     seats: list[Seat]
     attempts: list[Round]
     last_entry: int
-    pooled: Figures
-    own: Figures | None
-    version: ModelVersion | None
+    headline: Headline
     received: int
     bytes_up: int
     bytes_down: int
@@ -165,8 +154,6 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     rounds = list(run.rounds.defer("aggregation").order_by("number", "attempt"))
     viewed = _viewed(rounds, round_number)
     is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
-    versions = {version.number: version for version in _versions(run, viewed)}
-    version = _shown_version(versions, viewed, is_past)
     scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
     received, up, down = _traffic(viewed)
     return Snapshot(
@@ -182,9 +169,7 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
         seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
         last_entry=head_of(run.chain)[0],
-        pooled=_pooled(version, versions),
-        own=_own(version, audience),
-        version=version,
+        headline=headline_of(run, audience, upto=viewed.number if is_past and viewed else None),
         received=received,
         bytes_up=up,
         bytes_down=down,
@@ -201,20 +186,6 @@ def _viewed(rounds: Sequence[Round], number: int | None) -> Round | None:
     """The last attempt at the asked round; the run's latest round otherwise."""
     asked = [round_ for round_ in rounds if round_.number == number]
     return (asked or list(rounds))[-1] if rounds else None
-
-
-def _versions(run: Run, viewed: Round | None) -> list[ModelVersion]:
-    """The pooled versions that the header compares: the one shown and the one before it."""
-    rows = run.versions.filter(pooled__isnull=False)
-    if viewed is not None:
-        rows = rows.filter(number__lte=viewed.number)
-    return list(rows.order_by("-number")[:2])
-
-
-def _shown_version(versions: dict[int, ModelVersion], viewed: Round | None, is_past: bool) -> ModelVersion | None:
-    if is_past and viewed:
-        return versions.get(viewed.number)
-    return versions[max(versions)] if versions else None
 
 
 def _grid(run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene, *, is_live: bool) -> Grid:
@@ -265,24 +236,3 @@ def _ribbon(rounds: Sequence[Round], total: int, viewed: Round | None) -> list[R
         seconds = (end - round_.opened_at).total_seconds() if end else None
         cells.append(RibbonCell(number, round_.state, seconds, round_.attempt, bool(viewed and viewed.number == number)))
     return cells
-
-
-def _pooled(version: ModelVersion | None, versions: dict[int, ModelVersion]) -> Figures:
-    if version is None or not version.pooled:
-        return Figures()
-    now, earlier = version.pooled, next((v.pooled for n, v in versions.items() if n < version.number), None)
-    auc, before = now["holdout"].get("auc"), earlier["holdout"].get("auc") if earlier else None
-    change = auc - before if auc is not None and before is not None else None
-    return Figures(auc, now["holdout"].get("ks"), now["validation"].get("loss"), change)
-
-
-def _own(version: ModelVersion | None, audience: Audience) -> Figures | None:
-    """An operator's own figures of the version shown."""
-    if version is None or audience.institution_id is None:
-        return None
-    row = (
-        Evaluation.objects.filter(version=version, institution=audience.institution_id)
-        .values_list("validation", "holdout")
-        .first()
-    )
-    return Figures(row[1].get("auc"), row[1].get("ks"), row[0].get("loss")) if row else None

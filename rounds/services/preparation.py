@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 from django.db import transaction
 
 from audit.selectors import epoch
@@ -13,7 +14,6 @@ from clientagent.wire.errors import Refusal
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.signing import sign_document
-from clientagent.wire.tensors import pack
 from clientagent.wire.weights import initial_weights, layout_of
 from institutions.portal_key import portal_key
 from rounds import blobs, crashing, live
@@ -71,8 +71,10 @@ def _prepare(run: Run) -> _Prepared:
     weights = _weights(plan, reports)
     inputs = len(spec.input_names)
     layout = layout_of(plan, inputs)
-    data = pack(initial_weights(plan, inputs), layout)
-    digest = blobs.put(data)
+    with blobs.writing() as writer:
+        writer.write(layout.header)
+        writer.write(initial_weights(plan, inputs).astype("<f4", copy=False).view(np.uint8).data)
+        digest = writer.keep()
     crashing.reached("initial:kept")
     manifest = RunManifest(
         run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
@@ -80,7 +82,7 @@ def _prepare(run: Run) -> _Prepared:
         preprocessing_digest=digest_of(spec), inputs=inputs, parameters=layout.parameters, initial_digest=digest,
         created_utc=utc(now()), epoch=epoch(),
     )
-    return _Prepared(spec, manifest, reports, weights, digest, len(data))
+    return _Prepared(spec, manifest, reports, weights, digest, layout.file_bytes)
 
 
 def _commit(run: Run, prepared: _Prepared) -> None:

@@ -54,7 +54,10 @@ def _form(request: HttpRequest, project: Project, audience: Audience, intent: st
         return plan_form.form_of(json.loads(source.text) if source else plan_form.blank_document(project), project)
     if intent == "fill":
         try:
-            return plan_form.form_of(plan_form.document_from_yaml(request.POST.get("yaml", "")), project)
+            document, changed = plan_form.adopted(plan_form.document_from_yaml(request.POST.get("yaml", "")), project)
+            if changed:
+                messages.info(request, _("The draft's project and participants were replaced by this project's."))
+            return plan_form.form_of(document, project)
         except Refusal as refusal:
             say_refusal(request, refusal)
             return plan_form.form_of(plan_form.blank_document(project), project)

@@ -42,22 +42,40 @@
     return [{ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour, width: 1, dash: "dot" } }];
   }
 
+  // A chart is drawn when it is in sight: a run that moves eight times a second must leave the page responsive.
+  const insight = new Set();
+  const stale = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const name = target.dataset.figure;
+      if (isIntersecting) { insight.add(name); draw(name); } else insight.delete(name);
+    }
+  }, { rootMargin: "120px" });
+
   function draw(name) {
     const element = document.querySelector(`[data-figure="${name}"]`);
-    const figure = drawn.get(name);
-    if (!element || !figure || !window.Plotly) return;
-    const { data, layout } = themed(figure);
+    if (!element || !window.Plotly || !stale.has(name) || !insight.has(name)) return;
+    stale.delete(name);
+    const { data, layout } = themed(drawn.get(name));
     Plotly.react(element, data, layout, CONFIG);
   }
 
   function show(figures) {
-    for (const [name, figure] of Object.entries(figures)) drawn.set(name, figure);
-    redraw();
+    for (const [name, figure] of Object.entries(figures)) {
+      if (JSON.stringify(drawn.get(name)) === JSON.stringify(figure)) continue;
+      drawn.set(name, figure);
+      stale.add(name);
+    }
+    for (const element of document.querySelectorAll("[data-figure]")) observer.observe(element);
+    for (const name of drawn.keys()) draw(name);
   }
 
-  function redraw() { for (const name of drawn.keys()) draw(name); }
+  function redraw() {
+    for (const name of drawn.keys()) { stale.add(name); draw(name); }
+  }
 
   window.charts = { show, redraw };
+  window.addEventListener("beforeprint", () => { for (const name of drawn.keys()) { insight.add(name); stale.add(name); draw(name); } });
   document.addEventListener("theme-changed", () => requestAnimationFrame(redraw));
   const first = document.getElementById("figures");
   if (first) show(JSON.parse(first.textContent));

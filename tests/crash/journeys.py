@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rounds.crashing import INSTANTS, POINTS
+from tests.crash.light import receipts_of
 from tests.crash.scratch import IN_PARTS, PLAIN, Scratch
 
 Journey = Callable[[Scratch, str], None]
@@ -191,7 +192,7 @@ def late(scratch: Scratch, point: str) -> None:
     now = scratch.finish(run)
     assert now["rounds"] == ONCE
     assert "update_late" in scratch.console("kinds", run)
-    assert any(receipt.outcome == "late" and receipt.run == run for receipt in scratch.agent("south").receipts())
+    assert any(receipt.outcome == "late" and receipt.run == run for receipt in receipts_of(scratch.home("south")))
     scratch.check_run(run)
 
 

@@ -56,9 +56,8 @@ class Gate:
 class LightAgent:
     """One bank; ``start`` lets it work in a thread until ``end``."""
 
-    def __init__(self, folder: Path, slug: str, rows: int) -> None:
-        self.slug, self.rows = slug, rows
-        self.home = Home(folder / slug)
+    def __init__(self, home: Home, slug: str, rows: int) -> None:
+        self.home, self.slug, self.rows = home, slug, rows
         self.gate = Gate()
         self.troubles: list[Refusal] = []
         self.behaviour: dict[str, Any] = {}
@@ -238,8 +237,8 @@ class LightAgent:
     def _sign(self, document: Document) -> Signed:
         return self._said.setdefault(canonical(document), sign_document(document, self.home.key))
 
-    # ------------------------------------------------------------------ afterwards
-    def receipts(self) -> list[messages.Receipt]:
-        """What this bank was promised."""
-        stored = [read_document(path, StoredReceipt) for path in self.home.receipt_paths()]
-        return [parse(messages.Receipt, one.receipt.document) for one in stored if one]
+
+def receipts_of(home: Home) -> list[messages.Receipt]:
+    """What this bank was promised."""
+    stored = [read_document(path, StoredReceipt) for path in home.receipt_paths()]
+    return [parse(messages.Receipt, one.receipt.document) for one in stored if one]

@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx2
 
+from clientagent.home import Home
 from rounds.crashing import POINTS
 from rounds.rehearsal.processes import environment
-from tests.crash.light import LightAgent
+from tests.crash.light import LightAgent, receipts_of
 from tests.crash.processes import ROOT, Console, Nursery, Supervised
 from tests.services import free_port
 
@@ -44,7 +45,7 @@ class Scratch:
         self.worker = Supervised(self.nursery, "worker", ("worker", "-B", "-P", "threads", "-c", "4", "-l", "WARNING"), crashing)
         self.engine = self.worker if redis else self.web
         self.services = [self.web, self.worker] if redis else [self.web]
-        self.agents = [LightAgent(folder / "homes", slug, rows) for slug, rows in zip(SLUGS, (100, 200, 300), strict=True)]
+        self.agents = [LightAgent(self.home(slug), slug, rows) for slug, rows in zip(SLUGS, (100, 200, 300), strict=True)]
         self.references: dict[str, str] = {}
         self.tolerated: set[str] = set()
         self._serial = itertools.count(1)
@@ -58,9 +59,16 @@ class Scratch:
         codes = self.console("found", list(SLUGS))
         for agent in self.agents:
             self.console("approve", *agent.enrol(self.address_for(agent), codes[agent.slug]))
-            agent.start()
         name, value = self.console("session")
         self.browser = httpx2.Client(base_url=self.url, timeout=30, cookies={name: value, "fedportal_csrf": CSRF})
+        self.start_agents()
+
+    def start_agents(self) -> None:
+        for agent in self.agents:
+            agent.start()
+
+    def home(self, slug: str) -> Home:
+        return Home(self.folder / "homes" / slug)
 
     def address_for(self, agent: LightAgent) -> str:
         """Where this agent finds the portal."""
@@ -186,7 +194,7 @@ class Scratch:
 
     def check(self) -> None:
         """Nothing acknowledged is lost, the ledger verifies, equal manifests gave equal bits, no agent was led astray."""
-        receipts = [receipt for agent in self.agents for receipt in agent.receipts()]
+        receipts = [receipt for slug in SLUGS for receipt in receipts_of(self.home(slug))]
         assert receipts
         assert self.console("unknown_entries", [(r.chain, r.seq, r.entry_hash) for r in receipts]) == []
         assert self.console("verify_all") >= 3

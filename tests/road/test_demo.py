@@ -34,17 +34,25 @@ def test_ctrl_c_stops_everything_that_the_demo_started(tmp_path):
     started = []
     for line in demo.stdout:
         if "The run begins when" in line:
-            started = _descendants(demo.pid)
+            started = _once_all_run(demo.pid)
             demo.send_signal(signal.SIGINT)
             break
     rest = demo.communicate(timeout=30)[0]
     assert demo.returncode == 0
     assert "Stopped" in rest
-    assert len(started) >= 6  # the portal, the agents' host, four agents
     until = time.monotonic() + 5
     while (left := [pid for pid in started if _is_alive(pid)]) and time.monotonic() < until:
         time.sleep(0.1)  # the system takes the last ones away
     assert left == []
+
+
+def _once_all_run(pid: int) -> list[int]:
+    """The portal, the agents' host and four agents."""
+    until = time.monotonic() + 60
+    while len(found := _descendants(pid)) < 6:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    return found
 
 
 def _descendants(pid: int) -> list[int]:

@@ -197,3 +197,10 @@ def test_an_operators_click_is_noted_and_explained(project, admin, north) -> Non
     assert "trust_portal_approvals" in page
     assert plan.portal_approvals.get().institution == north.institution
     assert json.dumps("portal_approval") in json.dumps(list(Entry.objects.values_list("kind", flat=True)))
+
+
+def test_a_draft_for_no_project_in_particular_becomes_this_projects(project, admin) -> None:
+    draft = {**document(), "project": "draft", "participants": ["bank-1", "bank-2"]}
+    response = browser(admin).post(reverse("rounds:plan-new", args=["retail"]), {"intent": "fill", "yaml": yaml.safe_dump(draft)})
+    assert response.context["form"].plan.participants == ["north", "south"]
+    assert "were replaced by this project" in unescape(response.content.decode())
