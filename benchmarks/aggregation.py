@@ -61,10 +61,15 @@ def _measure(side: str, folder: Path) -> dict[str, float]:
 
 
 def _ours(folder: Path) -> None:
-    from rounds.algorithms.blocks import FlatFile, aggregate
-    from rounds.algorithms.fedavg import combine
+    from clientagent.wire.plan import Strategy
+    from rounds.algorithms.blocks import RoundFiles, Sink, aggregate
+    from rounds.algorithms.fedavg import STRATEGY
+    from rounds.algorithms.files import FlatFile, Uploads
+    from rounds.algorithms.strategy import Facts
 
-    files = [FlatFile(folder / f"{i}.bin", HEADER) for i in range(BANKS + 1)]
+    uploads = Uploads([folder / f"{i + 1}.bin" for i in range(BANKS)], {"update": HEADER})
+    alike, ones = np.full(BANKS, 1 / BANKS), np.ones(BANKS)
+    facts = Facts(Strategy(name="fedavg"), alike, alike, ones, ones, ones, 1, BANKS, 0.01)
     digest = hashlib.sha256()
     with (folder / "result.bin").open("wb") as result:
 
@@ -72,8 +77,7 @@ def _ours(folder: Path) -> None:
             result.write(data)
             digest.update(data)
 
-        weights = np.full(BANKS, 1 / BANKS)
-        aggregate(base=files[0], updates=files[1:], weights=weights, parameters=PARAMETERS, rule=combine, write=write)
+        aggregate(STRATEGY, facts, RoundFiles(FlatFile(folder / "0.bin", HEADER), uploads, PARAMETERS), Sink(write))
 
 
 def _flower(folder: Path) -> None:

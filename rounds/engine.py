@@ -6,16 +6,12 @@ import logging
 import time
 from datetime import datetime
 
-import numpy as np
 from django.db.models import Count
 
 from audit.context import speaking_of
 from clientagent.wire.errors import IllegalMove, Refusal
-from clientagent.wire.messages import AggregationManifest
-from clientagent.wire.tensors import Layout
 from rounds import blobs, crashing, leases, services
-from rounds.algorithms.blocks import FlatFile, Geometry, aggregate
-from rounds.algorithms.registry import strategy_named
+from rounds.aggregation import aggregate_round
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
@@ -215,7 +211,7 @@ def _compute(round_: Round, owner: str) -> None:
     with blobs.writing() as writer:
         layout = layout_for(run)
         writer.write(layout.header)
-        geometry = _aggregate(round_, layout, writer, _Lease(round_, owner))
+        geometry = aggregate_round(round_, layout, write=writer.write, on_block=_Lease(round_, owner).on_block)
         digest = writer.keep()
     crashing.reached("version:kept")
     services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
@@ -233,15 +229,3 @@ class _Lease:
         if time.monotonic() - self.renewed > LEASE_S / 3:
             self.renewed = time.monotonic()
             services.renew_lease(round_=self.round_, owner=self.owner)
-
-
-def _aggregate(round_: Round, layout: Layout, writer: blobs.BlobWriter, lease: _Lease) -> Geometry:
-    manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
-    offset = len(layout.header)
-    return aggregate(
-        base=FlatFile(blobs.path_of(round_.base.digest), offset),
-        updates=[FlatFile(blobs.path_of(entry.update_digest), offset) for entry in manifest.entries],
-        weights=np.array([entry.weight for entry in manifest.entries], np.float64),
-        parameters=layout.parameters, rule=strategy_named(str(manifest.strategy["name"])).rule,
-        write=writer.write, on_block=lease.on_block,
-    )

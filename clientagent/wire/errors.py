@@ -149,6 +149,16 @@ class TensorsMismatch(Refusal):
     advice = "Send exactly the tensors of the plan's model: names, shapes and float32."
 
 
+class CodecInvalid(Refusal):
+    code = "codec_invalid"
+    advice = "Send the update in the codec that the plan names, as this version of the agent encodes it."
+
+
+class OwnStateLost(Refusal):
+    code = "own_state_lost"
+    advice = "Restore the agent's home from a backup; otherwise this bank can take part again in a new run."
+
+
 class NotFinite(Refusal):
     code = "not_finite"
     advice = "The update holds NaN or infinity. Lower the learning rate or check the data."

@@ -55,6 +55,11 @@ class Layout:
     def file_bytes(self) -> int:
         return len(self.header) + 4 * self.parameters
 
+    def offset_of(self, name: str) -> int:
+        """Where a tensor's first byte lies in the file."""
+        before = self.names[: self.names.index(name)]
+        return len(self.header) + 4 * sum(math.prod(self.shapes[other]) for other in before)
+
     def flatten(self, tensors: Mapping[str, Array]) -> Array:
         """One float32 vector (parameters,). Raises ``TensorsMismatch``."""
         if set(tensors) != set(self.shapes):

@@ -1,99 +1,137 @@
-"""Aggregation by column blocks: read a block of coordinates of all updates, apply the rule, write the block of the result.
+"""Aggregation by column blocks: all updates side by side, read a block, computed a piece at a time, and written as it comes.
 
-Peak memory is one block of all banks, flat in the number of banks and in the size of the model. Operations are elementwise
-in a fixed order in float64 and use no BLAS, so any machine computes the same bits.
+Peak memory is one block, flat in the number of banks and in the size of the model. A piece is small enough to stay in the
+processor's cache: numpy then works at the speed of the cache and not of the memory.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-BLOCK_BYTES = 32 * 2**20
-"""A block of all banks is never larger."""
-CACHE_BYTES = 2**20
-"""A block that stays in a processor's cache costs two thirds of one that does not."""
-READ_WIDTH = 2**14
-"""Below this many values a read is mostly the call."""
-Block = NDArray[np.float32]
-Wide = NDArray[np.float64]
-Rule = Callable[[Block, Wide], Wide]
-"""From a block of updates (banks, width) and the banks' weights (banks,) to the aggregated difference (width,)."""
+from clientagent.wire.tensors import Layout
+from rounds.algorithms.files import FlatFile, Reader, StateFile, StateWriter, Uploads, narrow, read_whole, spans
+from rounds.algorithms.geometry import Geometry, Measure, geometry_of
+from rounds.algorithms.mixing import begin_mixed
+from rounds.algorithms.passes import BLOCK_BYTES, UpdatePasses
+from rounds.algorithms.strategy import Averaged, Block, Facts, Piece, Step, Strategy, Sums, Wide, weighted_sum
 
-
-@dataclass(frozen=True)
-class FlatFile:
-    """A file whose bytes from ``offset`` on are float32 values."""
-
-    path: Path
-    offset: int
+PIECE_VALUES = 2**19
+WIDEST_PIECE, NARROWEST_PIECE = 8192, 1024
+Write = Callable[[bytes], object]
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """How each update lies to the result: L2 norms (banks,) and cosines to the aggregated difference (banks,)."""
+class RoundFiles:
+    """Everything that a round computes from: the base, the updates and the server's vectors that belong to the base."""
 
-    norms: Wide
-    cosines: Wide
-
-
-def block_width(banks: int, parameters: int) -> int:
-    each = 4 * max(banks, 1)
-    return max(1, min(parameters, BLOCK_BYTES // each, max(CACHE_BYTES // each, READ_WIDTH)))
+    base: FlatFile
+    uploads: Uploads
+    parameters: int
+    state: StateFile | None = None
 
 
-def read_into(row: Block, descriptor: int, offset: int, start: int) -> None:
-    """Fill ``row`` with the values from position ``start``. Raises ``OSError`` when the file is shorter than that."""
-    got = os.preadv(descriptor, [row.view(np.uint8).data], offset + 4 * start)
-    if got != row.nbytes:
-        raise OSError(f"short read: {got} of {row.nbytes} bytes")
+@dataclass(frozen=True)
+class Sink:
+    """Where the next version goes: its bytes in order, the server's next vectors, and the share done after each block."""
+
+    write: Write
+    state: StateWriter | None = None
+    on_block: Callable[[float], object] = field(default=lambda share: None)
 
 
-def aggregate(
-    *, base: FlatFile, updates: Sequence[FlatFile], weights: Wide, parameters: int, rule: Rule,
-    write: Callable[[bytes], object], on_block: Callable[[float], None] = lambda share: None,
-) -> Geometry:
-    """Write base + rule(updates) block by block as float32 bytes, and return the updates' geometry.
+def aggregate(strategy: Strategy, facts: Facts, files: RoundFiles, sink: Sink) -> Geometry:
+    """Write base + difference as float32 bytes and the server's next vectors. Raises ``Overflowed`` and ``OSError``."""
+    if strategy.solve is not None:
+        return _solve(strategy, facts, files, sink)
+    if strategy.begin is None:
+        raise ValueError(f"{strategy.name} says neither how it begins nor how it solves")
+    passes = UpdatePasses(files.uploads.rows("update"), files.parameters, files.state)
+    step = begin_mixed(strategy.begin, facts, passes)
+    if isinstance(step, Averaged) and passes.products is not None:
+        _write_combination(step, files, sink)
+        return geometry_of(passes.products, step.coefficients)
+    measure = Measure(facts.banks)
+    for start, before, piece in _pieces(files, sink):
+        done = step(piece)
+        measure.add(piece.updates, done.difference)
+        _put(sink, start, before, done)
+    return measure.geometry
 
-    ``updates`` and ``weights`` (banks,) are in the order of the AggregationManifest. ``on_block`` hears the share done.
-    """
-    squares, dots, total = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
-    width = block_width(len(updates), parameters)
-    room = np.empty((len(updates) + 1, width), "<f4")  # read in place: a copy of each block would cost as much as the reading
+
+def _put(sink: Sink, start: int, before: Block, done: Step) -> None:
+    sink.write(narrow(before.astype(np.float64) + done.difference).tobytes())
+    if sink.state is not None:
+        sink.state.write(start, done.state)
+
+
+def _write_combination(step: Averaged, files: RoundFiles, sink: Sink) -> None:
+    """Only the updates that count need be read: one of all for Krum."""
+    used = np.flatnonzero(step.coefficients).tolist()
+    uploads = Uploads([files.uploads.paths[i] for i in used], {"update": files.uploads.offsets["update"]})
+    for start, before, piece in _pieces(RoundFiles(files.base, uploads, files.parameters), sink):
+        _put(sink, start, before, Averaged(step.coefficients[used])(piece))
+
+
+def _pieces(files: RoundFiles, sink: Sink) -> Iterator[tuple[int, Block, Piece]]:
+    """(start, the base's columns, the same columns of everything else), from the first column to the last."""
     with ExitStack() as stack:
-        descriptors = [_open(file, stack) for file in (base, *updates)]
-        for start in range(0, parameters, width):
-            size = min(width, parameters - start)
-            for row, descriptor, file in zip(room, descriptors, (base, *updates), strict=True):
-                read_into(row[:size], descriptor, file.offset, start)
-            block = room[1:, :size]
-            difference = rule(block, weights)
-            for i, row in enumerate(block):
-                wide = row.astype(np.float64)
-                squares[i] += np.add.reduce(wide * wide)
-                dots[i] += np.add.reduce(wide * difference)
-            total += float(np.add.reduce(difference * difference))
-            result = room[0, :size].astype(np.float64) + difference
-            write(result.astype("<f4").tobytes())
-            on_block((start + size) / parameters)
-    norms = np.sqrt(squares)
-    scale = norms * np.sqrt(total)
-    return Geometry(norms, np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0))
+        base = Reader([files.base], stack)
+        updates = Reader(files.uploads.rows("update"), stack)
+        extra = {name: Reader(files.uploads.rows(name), stack) for name in files.uploads.extra}
+        layout = files.state.layout if files.state else Layout({})
+        kept = {name: _reader_of(files.state, name, stack) for name in layout.names}
+        rows = len(files.uploads.paths) * (1 + len(extra)) + len(kept) + 1
+        cut = max(NARROWEST_PIECE, min(WIDEST_PIECE, PIECE_VALUES // rows))
+        for start, width in spans(files.parameters, max(cut, BLOCK_BYTES // (4 * rows))):
+            before, block = base.read(start, width)[0], updates.read(start, width)
+            others = {name: reader.read(start, width) for name, reader in extra.items()}
+            state = {name: reader.read(start, width)[0] if reader else None for name, reader in kept.items()}
+            for at, size in spans(width, cut):
+                columns = slice(at, at + size)
+                yield start + at, before[columns], Piece(
+                    block[:, columns], {name: other[:, columns] for name, other in others.items()},
+                    {name: _wide(values, columns, size) for name, values in state.items()},
+                )
+            sink.on_block((start + width) / files.parameters)
 
 
-def _open(file: FlatFile, stack: ExitStack) -> int:
-    descriptor = os.open(file.path, os.O_RDONLY)
-    stack.callback(os.close, descriptor)
-    return descriptor
+def _reader_of(state: StateFile | None, name: str, stack: ExitStack) -> Reader | None:
+    vector = state.vector(name) if state else None
+    return Reader([vector], stack) if vector else None
 
 
-def rows(block: Block) -> Iterator[Wide]:
-    """The banks' rows in order, one at a time in float64."""
-    for row in block:
-        yield row.astype(np.float64)
+def _wide(values: Block | None, columns: slice, size: int) -> Wide:
+    return np.zeros(size) if values is None else values[columns].astype(np.float64)
+
+
+# ------------------------------------------------------------------------ second order
+def _solve(strategy: Strategy, facts: Facts, files: RoundFiles, sink: Sink) -> Geometry:
+    """The banks' sums are added up by blocks; what is solved from them is flat in the number of banks."""
+    assert strategy.solve is not None
+    size, rows = files.parameters, facts.rows
+    coefficients = np.divide(facts.weights, rows, out=np.zeros(facts.banks), where=rows > 0)
+    lengths = {"gradient": size, "hessian": size * (size + 1) // 2}
+    totals = {name: _total(files.uploads, name, length, coefficients) for name, length in lengths.items()}
+    base = read_whole(files.base, size)
+    kept = {name: files.state.whole(name) for name in files.state.layout.names} if files.state else {}
+    done = strategy.solve(facts, Sums(base, totals, kept))
+    _put(sink, 0, base.astype(np.float32), done)
+    sink.on_block(1.0)
+    measure = Measure(facts.banks)
+    with ExitStack() as stack:
+        measure.add(Reader(files.uploads.rows("gradient"), stack).read(0, size), -totals["gradient"])
+    return measure.geometry
+
+
+def _total(uploads: Uploads, name: str, length: int, coefficients: Wide) -> Wide:
+    """sum_k c_k x_k of one vector of the uploads (length,)."""
+    total, files = np.empty(length), uploads.rows(name)
+    with ExitStack() as stack:
+        reader = Reader(files, stack)
+        for start, width in spans(length, max(1, BLOCK_BYTES // (4 * max(len(files), 1)))):
+            total[start : start + width] = weighted_sum(reader.read(start, width), coefficients)
+    return total

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from rounds.algorithms.blocks import Block, Wide, rows
+from rounds.algorithms.strategy import Averaged, Facts, Passes, Strategy, _
 
 
-def combine(block: Block, weights: Wide) -> Wide:
-    """sum_k w_k * d_k over banks k in the manifest's order; block (banks, width), weights (banks,) sum to 1, result (width,)."""
-    total = np.zeros(block.shape[1])
-    for weight, row in zip(weights, rows(block), strict=True):
-        total += weight * row
-    return total
+def begin(facts: Facts, passes: Passes) -> Averaged:
+    """sum_k w_k d_k over banks k in the manifest's order."""
+    return Averaged(facts.weights)
+
+
+STRATEGY = Strategy(
+    name="fedavg", title="FedAvg", begin=begin, paper="McMahan et al. 2017, arXiv:1602.05629",
+    choose_when=_("The default: banks train alone and their differences are averaged."),
+)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from clientagent.wire.errors import PlanUnsupported
-from rounds.algorithms import fedavg
-from rounds.algorithms.blocks import Rule
+from rounds.algorithms import (
+    centred_clipping,
+    ditto,
+    fedadagrad,
+    fedadam,
+    fedavg,
+    fedavgm,
+    feddyn,
+    fednova,
+    fedprox,
+    fedyogi,
+    geometric_median,
+    krum,
+    median,
+    multikrum,
+    newton,
+    norm_bound,
+    qfedavg,
+    scaffold,
+    trimmed_mean,
+)
+from rounds.algorithms.strategy import Strategy
 
-
-def _(sentence: str) -> str:
-    """Marks a sentence for translation; the page translates it."""
-    return sentence
-
-
-@dataclass(frozen=True)
-class Strategy:
-    name: str
-    title: str
-    choose_when: str
-    rule: Rule
-
-
-STRATEGIES = {
-    strategy.name: strategy
-    for strategy in (
-        Strategy("fedavg", "FedAvg", _("The default: banks train alone and their differences are averaged."), fedavg.combine),
+STRATEGIES: dict[str, Strategy] = {
+    module.STRATEGY.name: module.STRATEGY
+    for module in (
+        fedavg, fedprox, fedavgm, fedadagrad, fedadam, fedyogi, scaffold, fednova, feddyn, qfedavg, ditto, newton,
+        median, trimmed_mean, krum, multikrum, geometric_median, centred_clipping, norm_bound,
     )
 }
 

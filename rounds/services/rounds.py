@@ -10,7 +10,7 @@ from django.db.models import Q
 from audit.services import anchor
 from clientagent.wire.canonical import digest_of
 from rounds import crashing, live
-from rounds.algorithms.blocks import Geometry
+from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
 from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat

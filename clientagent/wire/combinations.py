@@ -1,0 +1,217 @@
+"""What cannot be combined in a plan, and why: one table, for the form, the API and the agent alike.
+
+A row is a field, a condition and a sentence for people. Sentences are marked for translation here and translated where they are
+shown; ``%(name)s`` in them stands for a value. ``conflicts`` refuses; ``idle`` only tells what a plan says in vain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from clientagent.wire.errors import PlanInvalid
+from clientagent.wire.plan import Plan
+from clientagent.wire.strategies import DEFAULTS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
+
+Values = Mapping[str, str | int]
+
+
+def _(sentence: str) -> str:
+    """Marks a sentence for translation."""
+    return sentence
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """``field``: dotted, where the form shows it. ``reason``: the sentence as it is translated. ``values``: what fills it."""
+
+    field: str
+    reason: str
+    values: Values
+
+    @property
+    def sentence(self) -> str:
+        return self.reason % self.values
+
+
+@dataclass(frozen=True)
+class _Row:
+    field: str
+    when: Callable[[Plan], bool]
+    reason: str
+    values: Callable[[Plan], Values] = lambda plan: {}
+
+
+def conflicts(plan: Plan) -> list[Conflict]:
+    """Everything that is senseless or unsound in a plan whose fields are each fine, in the order of the table."""
+    return [Conflict(row.field, row.reason, row.values(plan)) for row in _REFUSED if row.when(plan)]
+
+
+def idle(plan: Plan) -> list[Conflict]:
+    """What the plan says and its strategy does not use: worth a note, no reason to refuse."""
+    rows = [Conflict(row.field, row.reason, row.values(plan)) for row in _IDLE if row.when(plan)]
+    used = {*DEFAULTS.get(plan.strategy.name, ()), *OPEN.get(plan.strategy.name, ())}
+    numbers = ("mu", "server_learning_rate", "momentum", "q", "ridge", "bound", "trim")
+    unused = [name for name in numbers if getattr(plan.strategy, name) is not None and name not in used]
+    vain = _("%(strategy)s does not use this number.")
+    return rows + [Conflict(f"strategy.{name}", vain, _named(plan)) for name in unused]
+
+
+def require_combinable(plan: Plan) -> None:
+    """Raises ``PlanInvalid`` naming every field that does not go with the others."""
+    if found := conflicts(plan):
+        raise PlanInvalid(
+            expected=" ".join(conflict.sentence for conflict in found)[:2000],
+            got=", ".join(conflict.field for conflict in found),
+            action="Change one of the two choices that do not go together.",
+        )
+
+
+# ------------------------------------------------------------------------ conditions
+def _named(plan: Plan) -> Values:
+    return {"strategy": plan.strategy.name}
+
+
+def _participants(plan: Plan) -> Values:
+    return {"banks": len(plan.participants)}
+
+
+def _banks_needed(plan: Plan) -> Values:
+    return {"strategy": plan.strategy.name, "needed": fewest_banks(plan.strategy), "banks": _banks_in_a_round(plan)}
+
+
+def _banks_in_a_round(plan: Plan) -> int:
+    return plan.schedule.buffer if plan.schedule.mode == "async" else plan.needed(len(plan.participants))
+
+
+def _cut(plan: Plan) -> int:
+    trim = plan.strategy.trim
+    return plan.strategy.byzantine if trim is None else math.floor(trim * _banks_in_a_round(plan))
+
+
+def _has_too_few_banks(plan: Plan) -> bool:
+    return _banks_in_a_round(plan) < fewest_banks(plan.strategy)
+
+
+def _cuts_too_few(plan: Plan) -> bool:
+    return _cut(plan) < plan.strategy.byzantine
+
+
+def _clips_adaptively(plan: Plan) -> bool:
+    return plan.privacy.institution_dp is not None and plan.privacy.institution_dp.clip == "adaptive"
+
+
+def _wants_too_large_a_cohort(plan: Plan) -> bool:
+    secure = plan.privacy.secure_aggregation
+    return secure is not None and secure.min_cohort > len(plan.participants)
+
+
+def _selects_best(plan: Plan) -> bool:
+    return plan.schedule.select == "best"
+
+
+def _is(*names: str) -> Callable[[Plan], bool]:
+    return lambda plan: plan.strategy.name in names
+
+
+def _is_robust(plan: Plan) -> bool:
+    return plan.strategy.name in ROBUST or plan.strategy.mixing != "none"
+
+
+def _is_async(plan: Plan) -> bool:
+    return plan.schedule.mode == "async"
+
+
+def _is_masked(plan: Plan) -> bool:
+    return plan.privacy.secure_aggregation is not None
+
+
+def _has_record_dp(plan: Plan) -> bool:
+    return plan.privacy.record_dp is not None
+
+
+def _has_institution_dp(plan: Plan) -> bool:
+    return plan.privacy.institution_dp is not None
+
+
+def _codec(*names: str) -> Callable[[Plan], bool]:
+    return lambda plan: plan.compression.codec in names
+
+
+def _both(*conditions: Callable[[Plan], bool]) -> Callable[[Plan], bool]:
+    return lambda plan: all(condition(plan) for condition in conditions)
+
+
+def _no(condition: Callable[[Plan], bool]) -> Callable[[Plan], bool]:
+    return lambda plan: not condition(plan)
+
+
+_newton = _is("newton")
+_lossy = _codec("bfloat16", "int8", "topk")
+
+_REFUSED = (
+    # ---- robust rules
+    _Row("strategy.byzantine", _has_too_few_banks,
+         _("%(strategy)s needs at least %(needed)s banks in every round for this many hostile ones; a round may have %(banks)s."),
+         _banks_needed),
+    _Row("strategy.trim", _both(_is("trimmed_mean"), _cuts_too_few),
+         _("This share cuts %(cut)s values at each end, fewer than the %(byzantine)s banks that may be hostile."),
+         lambda plan: {"cut": _cut(plan), "byzantine": plan.strategy.byzantine}),
+    _Row("strategy.mixing", _both(_is_robust, lambda plan: plan.strategy.name not in ROBUST),
+         _("Mixing prepares updates for a robust rule; %(strategy)s is none."), _named),
+    _Row("strategy.name", _both(_is_robust, _is_masked),
+         _("%(strategy)s must see each bank's update, and secure aggregation shows only their sum."), _named),
+    _Row("strategy.name", _both(_no(_is(*ONLY_MEAN)), _no(_is_robust), _is_masked),
+         _("%(strategy)s needs more than the weighted mean of the updates, which is all that secure aggregation shows."), _named),
+    # ---- schedule
+    _Row("schedule.mode", _both(_is(*SAME_BASE), _is_async),
+         _("%(strategy)s compares or adds up updates that start from the same version; in async mode they do not."), _named),
+    _Row("schedule.late", _both(_is(*SAME_BASE), _no(_is_async), lambda plan: plan.schedule.late == "next_round"),
+         _("%(strategy)s cannot use an update that started from an earlier version; discard late ones."), _named),
+    # ---- second order
+    _Row("model.family", _both(_newton, lambda plan: plan.model.family not in ("logistic", "scorecard")),
+         _("Newton solves logistic models; this family has no single optimum to solve for.")),
+    _Row("training.class_weight", _both(_newton, lambda plan: plan.training.class_weight == "focal"),
+         _("Newton needs a convex loss, and the focal loss is not convex.")),
+    _Row("training.weight_decay", _both(_newton, lambda plan: plan.training.weight_decay > 0),
+         _("Newton takes no training steps that could decay weights; set strategy.ridge instead.")),
+    _Row("compression.codec", _both(_newton, _lossy),
+         _("Newton sends sums that must add up exactly; a lossy codec would move the optimum.")),
+    _Row("privacy.record_dp", _both(_newton, _has_record_dp),
+         _("Newton sends exact sums over customers, without the clipping and noise that record-level privacy needs.")),
+    # ---- what leaves beside the update
+    _Row("compression.codec", _both(_is("scaffold"), _codec("topk")),
+         _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
+    _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
+         _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
+    # ---- codecs
+    _Row("compression.codec", _both(_codec("topk"), _is_masked),
+         _("Top-k tells which weights moved, and masked updates must all have the same places.")),
+    _Row("compression.codec", _both(_codec("bfloat16"), _is_masked),
+         _("Masked updates are whole numbers; bfloat16 has no meaning for them. Choose int8 or none.")),
+    _Row("compression.codec", _both(_codec("topk"), _has_institution_dp),
+         _("Noise on every weight undoes what top-k leaves out.")),
+    # ---- privacy of banks
+    _Row("strategy.weighting", _both(_has_institution_dp, lambda plan: plan.strategy.weighting != "equal"),
+         _("Privacy of a bank is computed for banks that count alike: choose equal.")),
+    _Row("strategy.name", _both(_has_institution_dp, _no(_is(*ONLY_MEAN))),
+         _("Privacy of a bank is computed for the mean of clipped updates, which %(strategy)s is not."), _named),
+    _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
+         _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
+    _Row("privacy.secure_aggregation.min_cohort", _wants_too_large_a_cohort,
+         _("The cohort cannot be larger than the %(banks)s participants."), _participants),
+)
+
+_IDLE = (
+    _Row("training.epochs", _newton,
+         _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
+    _Row("schedule.select", _both(_newton, _selects_best),
+         _("Newton's result is its last version: the optimum of all rows.")),
+    _Row("schedule.select", _both(_has_record_dp, _selects_best),
+         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
+    _Row("strategy.weighting", _both(_is(*ROBUST), lambda plan: plan.strategy.weighting == "samples"),
+         _("%(strategy)s gives each bank one voice, because rows are a bank's own claim."), _named),
+    _Row("training.optimiser", _both(_is("scaffold", "fednova"), lambda plan: plan.training.optimiser != "sgd"),
+         _("%(strategy)s is derived for sgd; with adam it is a good guess without a proof."), _named),
+)
