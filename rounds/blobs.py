@@ -91,6 +91,22 @@ def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
         writer.close()
 
 
+def adopt(path: Path, digest: str) -> None:
+    """Move a finished file, whose SHA-256 the caller has just computed, into the store."""
+    target = path_of(digest)
+    if path == target:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.utime(path)
+    os.replace(path, target)
+    sync_folder(target.parent)
+
+
 def put(data: bytes) -> str:
     with writing() as writer:
         writer.write(data)

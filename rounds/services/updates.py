@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from django.db import transaction
 
 from audit.context import speak_of
@@ -21,7 +24,7 @@ from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
-from rounds import blobs, crashing
+from rounds import crashing
 from rounds.clock import now
 from rounds.lifecycle import WORKING, Phase
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
@@ -86,11 +89,19 @@ def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVe
         from_sparse(split, run.plan.document.evaluation.bins)
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> float:
+@dataclass(frozen=True)
+class Whole:
+    """An update's bytes on disk, not yet in the store, and their digest as the portal computed it."""
+
+    path: Path
+    digest: str
+
+
+def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> float:
     """Digest, shapes, types, finiteness; returns the L2 norm as the portal computes it."""
-    if writer.digest != manifest.update_digest:
-        raise DigestMismatch(expected=manifest.update_digest, got=writer.digest)
-    return check_file(writer.temporary, layout_for(run))
+    if whole.digest != manifest.update_digest:
+        raise DigestMismatch(expected=manifest.update_digest, got=whole.digest)
+    return check_file(whole.path, layout_for(run))
 
 
 def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
