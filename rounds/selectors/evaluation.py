@@ -1,0 +1,92 @@
+"""How a version scores, from the counts that banks signed: of all banks together, and of each that the reader may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.functional import cached_property
+
+from clientagent.wire.evaluation import Tally, empty_tally, figures_of, tally_of
+from clientagent.wire.messages import EvaluationCounts, SplitCounts
+from rounds import palette
+from rounds.models import Evaluation, ModelVersion
+from rounds.selectors.scope import Audience
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whose customers were counted: a bank's, or with an empty slug those of all banks together."""
+
+    slug: str
+    name: str
+    place: int
+    own: bool
+    tally: Tally
+    validation: Tally
+    budget: float
+
+    @property
+    def pooled(self) -> bool:
+        return not self.slug
+
+    @cached_property
+    def figures(self) -> dict[str, Any]:
+        """Of the hold-out customers."""
+        return figures_of(self.tally, budget=self.budget)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``holders``: all banks together first, where enough stand behind them, then the visible banks by name."""
+
+    version: ModelVersion
+    holders: list[Holder]
+
+    @property
+    def pooled(self) -> Holder | None:
+        return next((holder for holder in self.holders if holder.pooled), None)
+
+    def of(self, slug: str) -> Holder | None:
+        """The one asked for, else all banks together, else the first that may be seen."""
+        asked = next((holder for holder in self.holders if slug and holder.slug == slug), None)
+        return asked or self.pooled or next(iter(self.holders), None)
+
+
+def scores_of(version: ModelVersion, audience: Audience) -> Scores:
+    """Hold-out and validation tallies of a version, as this audience may see them (invariant 13)."""
+    plan = version.run.plan.document
+    rows = list(Evaluation.objects.filter(version=version).select_related("institution").order_by("institution__name"))
+    places = palette.places()
+    holders = [
+        _holder(row, version, places.get(row.institution_id, 0), audience.is_own(row.institution_id))
+        for row in rows
+        if audience.sees_figures_of(row.institution_id)
+    ]
+    if version.pooled:
+        counts = pooled_counts(version)
+        split = {
+            part: sum((_tally(getattr(row, part), version) for row in counts), empty_tally(plan.evaluation.bins))
+            for part in ("holdout", "validation")
+        }
+        pooled = Holder("", "", 0, False, split["holdout"], split["validation"], plan.evaluation.alert_budget)
+        holders.insert(0, pooled)
+    return Scores(version, holders)
+
+
+def pooled_counts(version: ModelVersion) -> list[EvaluationCounts]:
+    """The reports that were pooled for this version; in async mode some are of the versions shortly before it."""
+    rows = Evaluation.objects.filter(pk__in=(version.pooled or {}).get("evaluations", []))
+    return [EvaluationCounts.model_validate(counts) for counts in rows.order_by("pk").values_list("counts", flat=True)]
+
+
+def _holder(row: Evaluation, version: ModelVersion, place: int, own: bool) -> Holder:
+    counts = EvaluationCounts.model_validate(row.counts)
+    budget = version.run.plan.document.evaluation.alert_budget
+    holdout, validation = _tally(counts.holdout, version), _tally(counts.validation, version)
+    return Holder(row.institution.slug, row.institution.name, place, own, holdout, validation, budget)
+
+
+def _tally(split: SplitCounts, version: ModelVersion) -> Tally:
+    plan = version.run.plan.document
+    return tally_of(split, plan.evaluation.bins, plan.privacy.min_cell)
