@@ -64,20 +64,24 @@ def scores_of(version: ModelVersion, audience: Audience) -> Scores:
         if audience.sees_figures_of(row.institution_id)
     ]
     if version.pooled:
-        counts = pooled_counts(version)
-        split = {
-            part: sum((_tally(getattr(row, part), version) for row in counts), empty_tally(plan.evaluation.bins))
-            for part in ("holdout", "validation")
-        }
-        pooled = Holder("", "", 0, False, split["holdout"], split["validation"], plan.evaluation.alert_budget)
-        holders.insert(0, pooled)
+        holders.insert(0, _pooled(version))
     return Scores(version, holders)
 
 
-def pooled_counts(version: ModelVersion) -> list[EvaluationCounts]:
-    """The reports that were pooled for this version; in async mode some are of the versions shortly before it."""
-    rows = Evaluation.objects.filter(pk__in=(version.pooled or {}).get("evaluations", []))
-    return [EvaluationCounts.model_validate(counts) for counts in rows.order_by("pk").values_list("counts", flat=True)]
+def _pooled(version: ModelVersion) -> Holder:
+    """All banks together: the sum of the reports that were pooled, or the one sum that secure aggregation opened."""
+    plan, pooled = version.run.plan.document, version.pooled or {}
+    if sums := pooled.get("sums"):
+        counts = EvaluationCounts.model_validate(sums)
+        split = {part: tally_of(getattr(counts, part), plan.evaluation.bins, 1) for part in ("holdout", "validation")}
+    else:
+        rows = Evaluation.objects.filter(pk__in=pooled.get("evaluations", [])).order_by("pk").values_list("counts", flat=True)
+        reports = [EvaluationCounts.model_validate(row) for row in rows]
+        split = {
+            part: sum((_tally(getattr(report, part), version) for report in reports), empty_tally(plan.evaluation.bins))
+            for part in ("holdout", "validation")
+        }
+    return Holder("", "", 0, False, split["holdout"], split["validation"], plan.evaluation.alert_budget)
 
 
 def _holder(row: Evaluation, version: ModelVersion, place: int, own: bool) -> Holder:
