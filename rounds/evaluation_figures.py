@@ -81,8 +81,8 @@ def probability_figure(lines: Sequence[Line]) -> Figure:
                          f"{_percent(group.low, 2)} – {_percent(group.high, 2)}", _count(group.rows), _count(group.bad)])  # fmt: skip
     limit = min(1.0, most * 1.06 or 1.0)
     layout = _layout(_("Predicted"), _("Observed"), hover="closest") | {
-        "xaxis": {**_share_axis(_("Predicted")), "range": [0, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
-        "yaxis": {**_share_axis(_("Observed")), "range": [0, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
+        "xaxis": {**_share_axis(_("Predicted")), "range": [-0.02 * limit, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
+        "yaxis": {**_share_axis(_("Observed")), "range": [-0.02 * limit, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
     }
     head = [_("Customers of"), _("Predicted"), _("Observed"), _("95 % interval"), _("Rows"), _("Bad")]
     note = _("Ten groups of equal size, with 95 % intervals; on the line the score means what it says")
@@ -105,7 +105,7 @@ def separation_figure(line: Line) -> Figure:
         text=[f"KS {number_format(round(ks.value, 3), 3)}", ""], textposition="middle left", hoverinfo="skip",
     ))  # fmt: skip
     layout = _layout(_("Probability of bad"), _("Below it"), hover="x unified")
-    layout |= {"xaxis": _chance_axis(line.tally), "yaxis": {**_share_axis(_("Customers below")), "range": [0, 1.01]}}
+    layout |= {"xaxis": _chance_axis(line.tally), "yaxis": {**_share_axis(_("Customers below")), "range": [-0.02, 1.02]}}
     rows = []
     for chance in CHANCES:
         place = np.log(chance / (1 - chance))
@@ -163,7 +163,7 @@ def _curves(
         if line.strong and cut is not None:
             drawn.append(_mark(line, curve, cut))
     layout = _layout(x, y, hover="closest")
-    layout |= {"xaxis": {**_share_axis(x), "range": [0, 1]}, "yaxis": {**_share_axis(y), "range": [0, 1.01]}}
+    layout |= {"xaxis": {**_share_axis(x), "range": [-0.015, 1.01]}, "yaxis": {**_share_axis(y), "range": [-0.02, 1.02]}}
     rows = []
     for share in SHARES:
         values = [float(np.interp(share, curve.x, curve.y)) for _line, curve in found]

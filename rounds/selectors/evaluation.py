@@ -7,7 +7,17 @@ from typing import Any
 
 from django.utils.functional import cached_property
 
-from clientagent.wire.evaluation import Tally, empty_tally, figures_of, tally_of
+from clientagent.wire.evaluation import (
+    Confusion,
+    Tally,
+    confusion,
+    cut_for_budget,
+    cut_of,
+    empty_tally,
+    figures_of,
+    probability_of,
+    tally_of,
+)
 from clientagent.wire.messages import EvaluationCounts, SplitCounts
 from rounds import palette
 from rounds.models import Evaluation, ModelVersion
@@ -55,7 +65,6 @@ class Scores:
 
 def scores_of(version: ModelVersion, audience: Audience) -> Scores:
     """Hold-out and validation tallies of a version, as this audience may see them (invariant 13)."""
-    plan = version.run.plan.document
     rows = list(Evaluation.objects.filter(version=version).select_related("institution").order_by("institution__name"))
     places = palette.places()
     holders = [
@@ -94,3 +103,29 @@ def _holder(row: Evaluation, version: ModelVersion, place: int, own: bool) -> Ho
 def _tally(split: SplitCounts, version: ModelVersion) -> Tally:
     plan = version.run.plan.document
     return tally_of(split, plan.evaluation.bins, plan.privacy.min_cell)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A cut, chosen by the share of customers that can be looked at or by the probability from which on they are."""
+
+    by: str
+    budget: float
+    probability: float
+    cut: int
+    subject: Holder
+    lines: list[tuple[Holder, Confusion]]
+
+    @property
+    def confusion(self) -> Confusion:
+        return confusion(self.subject.tally.at, self.cut)
+
+
+def choose(scores: Scores, subject: Holder, *, budget: float | None = None, probability: float | None = None) -> Chosen:
+    """What a cut does to the subject's customers and, the same cut, to everybody else's that may be seen."""
+    bins = subject.tally.bins
+    by = "budget" if probability is None else "probability"
+    budget = subject.budget if budget is None else budget
+    cut = cut_for_budget(subject.tally.at, budget) if probability is None else cut_of(probability, bins)
+    lines = [(holder, confusion(holder.tally.at, cut)) for holder in scores.holders if holder.tally.rows]
+    return Chosen(by, budget, probability_of(cut, bins), cut, subject, lines)

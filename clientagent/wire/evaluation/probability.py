@@ -84,4 +84,4 @@ def wilson(hits: int, rows: int, z: float = 1.959964) -> tuple[float, float]:
     share = hits / rows
     centre, spread = share + z * z / (2 * rows), z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     scale = 1 + z * z / rows
-    return max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0)
+    return (centre - spread) / scale if hits else 0.0, (centre + spread) / scale if hits < rows else 1.0
