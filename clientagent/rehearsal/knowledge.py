@@ -1,0 +1,62 @@
+"""What a plan under record_dp takes from common knowledge, guessed from a table: bounds of numbers and lists of categories.
+
+For rehearsals only. A real plan takes both from the data dictionary, because what is read off the data is not private.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from clientagent.data.table import Categories, Numbers
+from clientagent.wire.plan import Plan, parse_plan
+
+TAIL = 0.005
+"""Share of values that may lie beyond each bound: they are cut, and a tighter range needs less noise."""
+STEPS = (1.0, 2.0, 5.0, 10.0)
+FEWEST = 5
+"""Customers that a category needs to be listed."""
+
+
+def with_knowledge(plan: Plan, numeric: dict[str, Numbers], categorical: dict[str, Categories]) -> Plan:
+    """The plan with bounds for its numbers and lists for its categories, where it has none of its own and asks for record_dp."""
+    record = plan.privacy.record_dp
+    if record is None:
+        return plan
+    document = plan.model_dump(mode="json")
+    known = {feature.name for feature in plan.features if feature.kind == "numeric"} & numeric.keys()
+    guessed = {name: bounds_of(numeric[name]) for name in sorted(known)}
+    document["privacy"]["record_dp"]["bounds"] = {**guessed, **record.bounds}
+    for feature in document["features"]:
+        if feature["kind"] == "categorical" and feature["categories"] is None and feature["name"] in categorical:
+            feature["categories"] = categories_of(categorical[feature["name"]]) or None
+    return parse_plan(document)
+
+
+def bounds_of(column: Numbers) -> tuple[float, float]:
+    """Round numbers around all but the most extreme values."""
+    present = column[np.isfinite(column)]
+    if not len(present):
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.quantile(present, [TAIL, 1 - TAIL]))
+    if low == high:
+        low, high = float(present.min()), float(present.max())
+    if low == high:
+        return low - 1, low + 1
+    unit = _round_unit((high - low) / 10)
+    return math.floor(low / unit) * unit, math.ceil(high / unit) * unit
+
+
+def categories_of(column: Categories) -> list[Any]:
+    """At most a thousand, the most frequent."""
+    counts = column.counts()
+    order = np.argsort(-counts, kind="stable")[:1000]
+    return [column.values[i] for i in order if counts[i] >= FEWEST]
+
+
+def _round_unit(width: float) -> float:
+    """The 1, 2 or 5 times a power of ten next below ``width``."""
+    power = 10.0 ** math.floor(math.log10(width))
+    return max(step for step in STEPS if step * power <= width * (1 + 1e-9)) * power
