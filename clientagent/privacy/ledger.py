@@ -16,6 +16,7 @@ from clientagent.wire.canonical import canonical, parse_json
 from clientagent.wire.errors import LedgerBroken, PrivacyLedgerLocked, Problem, Refusal
 from clientagent.wire.ledger import GENESIS, Entry, seal, verify_chain
 from clientagent.wire.messages import Message
+from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyEvent, PrivacyHead, PrivacyHeadUpdate
 from clientagent.wire.privacy.book import (
     Allotted,
     Book,
@@ -27,9 +28,7 @@ from clientagent.wire.privacy.book import (
     require_budget,
     require_within,
 )
-from clientagent.wire.privacy.events import PrivacyEvent
 from clientagent.wire.privacy.heads import require_known
-from clientagent.wire.privacy.messages import PrivacyCountersignature, PrivacyHead, PrivacyHeadUpdate
 from clientagent.wire.signing import PrivateKey, Signed, parse, sign_document
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from clientagent.files import write_atomic
 from clientagent.privacy.ledger import PrivacyLedger
+from clientagent.wire.messages.privacy import PrivacyEvent, PrivacyStatement
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import NoiseCache
 from clientagent.wire.privacy.book import allotment_of, release_of
-from clientagent.wire.privacy.events import PrivacyEvent
-from clientagent.wire.privacy.messages import PrivacyStatement
 from clientagent.wire.privacy.stream import KEY_BYTES, Stream
 from clientagent.wire.privacy.terms import RecordTerms, record_terms
 from clientagent.wire.signing import PrivateKey

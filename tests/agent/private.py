@@ -8,8 +8,9 @@ import numpy as np
 
 from clientagent.preprocess import Inputs
 from clientagent.privacy.ledger import PrivacyLedger
+from clientagent.wire.messages.privacy import Kind, Mechanism, PrivacyEvent
 from clientagent.wire.plan import Plan, parse_plan
-from clientagent.wire.privacy.events import Kind, Mechanism, PrivacyEvent, Spending
+from clientagent.wire.privacy.events import Spending
 from tests.agent.given import one_bank_plan
 
 RUN, OTHER_RUN = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"

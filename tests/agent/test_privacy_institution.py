@@ -144,7 +144,7 @@ def test_discrete_shares_need_a_little_more_noise():
 
 def test_heavier_banks_would_be_protected_less_so_all_weigh_alike():
     plan = a_plan(privacy={"institution_dp": {}}, strategy={"weighting": "samples"})
-    with pytest.raises(PrivacyUnsound) as refused:
+    with pytest.raises(PlanInvalid) as refused:
         institution_terms(plan)
     assert refused.value.got == "strategy.weighting"
 
@@ -182,7 +182,7 @@ def test_an_adaptive_clip_is_locked_below_fifty_banks(noise, banks):
 
 
 def test_a_plan_with_an_adaptive_clip_needs_fifty_banks():
-    with pytest.raises(PrivacyUnsound):
+    with pytest.raises(PlanInvalid):
         institution_terms(bank_plan(banks=49, clip="adaptive"))
     assert institution_terms(bank_plan(banks=50, clip="adaptive")).adaptive
 

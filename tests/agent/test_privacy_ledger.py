@@ -10,10 +10,10 @@ from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Releases
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, PrivacyLedgerLocked
 from clientagent.wire.ledger import GENESIS
+from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyHead
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import Allotted
 from clientagent.wire.privacy.heads import require_extends
-from clientagent.wire.privacy.messages import PrivacyCountersignature, PrivacyHead
 from clientagent.wire.signing import PrivateKey, Signed, parse, sign_document
 from tests.agent.private import BASES, OTHER_RUN, RUN, a_ledger, an_event, private_plan
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clientagent.wire.errors import PlanInvalid, PrivacyUnsound
-from clientagent.wire.privacy.terms import delta_of, learning_rate, not_covered, record_terms, require_sound
+from clientagent.wire.errors import PlanInvalid
+from clientagent.wire.privacy.terms import delta_of, learning_rate, not_covered, record_terms
 from tests.agent.given import one_bank_plan
 from tests.agent.private import private_plan
 
@@ -46,8 +46,8 @@ def test_the_automatic_step_size_falls_and_a_chosen_one_is_kept():
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"strategy__name": "newton"}, "strategy.name"),
-        ({"strategy__name": "qfedavg"}, "strategy.name"),
+        ({"strategy__name": "newton"}, "privacy.record_dp"),
+        ({"strategy__name": "qfedavg"}, "privacy.record_dp"),
         ({"schedule__select": "best"}, "schedule.select"),
         ({"schedule__patience": 3}, "schedule.patience"),
         ({"training__class_weight": "balanced"}, "training.class_weight"),
@@ -55,14 +55,14 @@ def test_the_automatic_step_size_falls_and_a_chosen_one_is_kept():
     ],
 )
 def test_a_plan_that_could_not_keep_its_promise_is_refused_by_name(changes, field):
-    with pytest.raises(PrivacyUnsound) as refused:
+    with pytest.raises(PlanInvalid) as refused:
         record_terms(private_plan(**changes), 400)
     assert refused.value.got == field
 
 
 def test_bounds_of_strangers_are_refused():
     with pytest.raises(PlanInvalid, match="stranger"):
-        require_sound(private_plan({"bounds": {"stranger": (0.0, 1.0)}}))
+        record_terms(private_plan({"bounds": {"stranger": (0.0, 1.0)}}), 400)
     with pytest.raises(PlanInvalid):
         private_plan({"bounds": {"income": (5.0, 5.0)}})
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clientagent.wire.errors import BudgetExceeded, PlanUnsupported
-from clientagent.wire.privacy.events import Kind, Mechanism, Spending, plus
+from clientagent.wire.messages.privacy import Kind, Mechanism
+from clientagent.wire.privacy.events import Spending, plus
 
 if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution

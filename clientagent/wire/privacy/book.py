@@ -18,9 +18,10 @@ from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import Count, Digest, Id, Message, Text
+from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Slug
 from clientagent.wire.privacy.accounting import epsilon_of
-from clientagent.wire.privacy.events import PrivacyEvent, Spending, plus, together
+from clientagent.wire.privacy.events import Spending, plus, together
 from clientagent.wire.privacy.terms import RecordTerms
 from clientagent.wire.signing import parse
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clientagent.wire.errors import PrivacyLedgerLocked
 from clientagent.wire.ledger import GENESIS, extend
-from clientagent.wire.privacy.messages import PrivacyCountersignature, PrivacyHead, PrivacyHeadUpdate
+from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyHead, PrivacyHeadUpdate
 
 
 def require_extends(

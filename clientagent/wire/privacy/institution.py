@@ -14,13 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import NotFinite, PlanInvalid, PrivacyUnsound
+from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import ACCOUNTANT, NoiseCache, epsilon_of, noise_for
 from clientagent.wire.privacy.discrete import Integers, discrete_gaussian
-from clientagent.wire.privacy.events import PrivacyEvent, together
+from clientagent.wire.privacy.events import together
 from clientagent.wire.privacy.stream import Floats, Stream
-from clientagent.wire.privacy.terms import require_sound, updates_of
+from clientagent.wire.privacy.terms import updates_of
 
 ADAPTIVE_FROM = 50
 """Banks from which on an adaptive clip is affordable: with fewer, the noise on the share of clipped banks eats the budget."""
@@ -59,11 +61,11 @@ class InstitutionTerms:
 
 
 def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> InstitutionTerms:
-    """Raises ``PlanInvalid``, ``PrivacyUnsound`` and ``BudgetExceeded``."""
+    """Raises ``PlanInvalid`` and ``BudgetExceeded``."""
     bank = plan.privacy.institution_dp
     if bank is None:
         raise PlanInvalid(expected="privacy.institution_dp", got="none")
-    require_sound(plan)
+    require_combinable(plan)
     adaptive = bank.clip == "adaptive"
     kind: Literal["gaussian", "discrete_gaussian"] = "discrete_gaussian" if plan.privacy.secure_aggregation else "gaussian"
     updates = updates_of(plan)

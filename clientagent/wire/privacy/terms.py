@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from clientagent.wire.errors import PlanInvalid, PrivacyUnsound
+from clientagent.wire.combinations import require_combinable
+from clientagent.wire.errors import PlanInvalid
+from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Plan, RecordDP
 from clientagent.wire.privacy.accounting import ACCOUNTANT, NoiseCache, epsilon_of, noise_for
-from clientagent.wire.privacy.events import PrivacyEvent, Spending, plus, together
+from clientagent.wire.privacy.events import Spending, plus, together
 
 FAILURE_SHARE = 0.1
 """Share of delta for categories that are not listed: the chance that one customer's own category is named."""
@@ -69,11 +71,11 @@ class RecordTerms:
 
 
 def record_terms(plan: Plan, rows: int, *, cache: NoiseCache | None = None) -> RecordTerms:
-    """The terms of a bank with so many training rows. Raises ``PlanInvalid``, ``PrivacyUnsound`` and ``BudgetExceeded``."""
+    """The terms of a bank with so many training rows. Raises ``PlanInvalid`` and ``BudgetExceeded``."""
     record = plan.privacy.record_dp
     if record is None or rows < 1:
         raise PlanInvalid(expected="privacy.record_dp and rows to protect", got=f"{record}, {rows} rows")
-    require_sound(plan)
+    require_combinable(plan)
     delta = delta_of(record, rows)
     rate, steps, updates = record.sampling, steps_of(plan), updates_of(plan)
     failure = FAILURE_SHARE * delta if names_categories(plan) else 0.0
@@ -134,46 +136,7 @@ def protects_statistics(plan: Plan) -> bool:
     return bool(record and record.statistics) and (bool(bounded(plan)) or names_categories(plan) or balanced)
 
 
-# ------------------------------------------------------- soundness and promises
-def require_sound(plan: Plan) -> None:
-    """Raises ``PlanInvalid`` or ``PrivacyUnsound`` naming the first field that would make the promise untrue."""
-    for field, reason in unsound(plan):
-        raise PrivacyUnsound(expected=reason, got=field, action=f"Change {field}.")
-    record = plan.privacy.record_dp
-    if record and (strange := set(record.bounds) - {f.name for f in plan.features if f.kind == "numeric"}):
-        raise PlanInvalid(expected="bounds of the plan's numbers", got=sorted(strange)[0], action="Correct record_dp.bounds.")
-
-
-def unsound(plan: Plan) -> list[tuple[str, str]]:
-    """(dotted field, why not) for each choice that makes no sense together with the privacy that the plan names."""
-    record, bank = plan.privacy.record_dp, plan.privacy.institution_dp
-    strategy, banks = plan.strategy, len(plan.participants)
-    rules = [
-        (record and not plan.training.epochs, "training.epochs", "nothing is trained, so there is nothing to protect"),
-        (record and strategy.name == "newton", "strategy.name", "newton sends sums over all rows, which no step's noise covers"),
-        (record and strategy.name == "qfedavg", "strategy.name", "qfedavg sends the loss on the bank's rows without noise"),
-        (record and plan.schedule.select == "best", "schedule.select",
-         "under record_dp the last version is the result: choosing one by its loss looks at the customers again"),
-        (record and plan.schedule.patience, "schedule.patience", "under record_dp a run's length is not decided by its losses"),
-        (record and plan.training.class_weight == "balanced" and not record.statistics, "training.class_weight",
-         "balanced weights need the number of positives, so record_dp.statistics must be above 0"),
-        (bank and strategy.weighting != "equal", "strategy.weighting",
-         "under institution_dp all banks weigh alike: a heavier bank would be protected less than is said"),
-        (bank and bank.clip == "adaptive" and banks < 50, "privacy.institution_dp.clip",
-         f"an adaptive clip needs at least 50 banks, and the plan has {banks}"),
-        (bank and strategy.name in ROBUST, "strategy.name",
-         "institution_dp needs a plain mean: robust rules look at single updates"),
-        (bank and plan.privacy.secure_aggregation and plan.compression.codec == "topk", "compression.codec",
-         "topk shows which coordinates a bank changed most"),
-    ]  # fmt: skip
-    return [(field, reason) for broken, field, reason in rules if broken]
-
-
-ROBUST = frozenset({
-    "median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping", "norm_bound", "qfedavg", "newton",
-})  # fmt: skip
-
-
+# ---------------------------------------------------------------------- promises
 def not_covered(plan: Plan) -> list[str]:
     """What the promise of record_dp leaves out, each in a plain sentence for the plan's page. Empty without record_dp."""
     record = plan.privacy.record_dp
