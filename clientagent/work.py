@@ -23,6 +23,9 @@ from clientagent.home import Home
 from clientagent.orders import Terms, pin_work, terms_of
 from clientagent.portal import Portal
 from clientagent.preprocess import Prepared
+from clientagent.privacy.desk import PrivacyDesk
+from clientagent.privacy.releases import Release, Releases
+from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, report_evaluation
 from clientagent.runs import WorkFolder
@@ -51,6 +54,7 @@ from clientagent.wire.errors import (
 from clientagent.wire.messages import (
     Environment,
     EvaluationCounts,
+    PrivacyStatement,
     Progress,
     ReceiptAnswer,
     StatisticsReport,
@@ -77,9 +81,9 @@ class Worker:
     """Does the orders of one agent, one at a time."""
 
     def __init__(
-        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup
+        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup, desk: PrivacyDesk
     ) -> None:
-        self._home, self._portal, self._books, self._faults = home, portal, books, faults
+        self._home, self._portal, self._books, self._faults, self._desk = home, portal, books, faults, desk
         self._reporter, self._warmup = reporter, warmup
         self._base: tuple[str, Array] | None = None
 
@@ -120,15 +124,19 @@ class Worker:
             base = self._weights(terms, order)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
-        if terms.plan.training.epochs:
+        private = self._desk.begin(
+            terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
+        )
+        if terms.plan.training.epochs and private is None:
             self._load_torch()
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
-            trained = self._train(terms, order, base, prepared, seed)
+            trained = self._train(terms, order, base, prepared, seed, private)
         update = trained.update * np.float32(self._faults.factor(order.round))
         data = pack(update, terms.layout)
         earlier = work.manifest
-        manifest = self._manifest(terms, order, data, update, trained, counts)
+        statement = private[0].statement(private[1].name, self._home.key) if private else None
+        manifest = self._manifest(terms, order, data, update, trained, counts, statement)
         if earlier is None:
             work.finish(data, sign_document(manifest, self._home.key))
         elif parse(UpdateManifest, earlier.document).update_digest == manifest.update_digest:
@@ -138,11 +146,21 @@ class Worker:
         loss = "" if trained.train_loss is None else f", loss {trained.train_loss:.4f}"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, trained.steps, trained.seconds, loss, manifest.norm)
 
-    def _train(self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int) -> LocalTraining:
+    def _train(
+        self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int, private: tuple[Releases, Release] | None
+    ) -> LocalTraining:
         def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
             self._tell(order, "training", epoch=epoch, epochs=epochs, batch=batch, batches=batches)
 
-        return train(terms.plan, base, prepared.training, round_number=order.round, seed=seed, progress=tell)
+        if private is None:
+            return train(terms.plan, base, prepared.training, round_number=order.round, seed=seed, progress=tell)
+        releases, release = private
+        trained = train_under_record_dp(
+            terms.plan, terms.answer.preprocessing, base, prepared.training, releases.terms, round_number=order.round,
+            stream=release.stream, positives=releases.positives, progress=tell,
+        )
+        releases.note_clipping(release.name, trained.clip_share)
+        return LocalTraining(trained.update, trained.steps, None, trained.seconds)
 
     def _load_torch(self) -> None:
         if not can_train():
@@ -151,7 +169,7 @@ class Worker:
 
     def _manifest(
         self, terms: Terms, order: WorkOrder, data: bytes, update: Array, trained: LocalTraining,
-        counts: EvaluationCounts | None,
+        counts: EvaluationCounts | None, privacy: PrivacyStatement | None,
     ) -> UpdateManifest:
         wide = update.astype(np.float64)
         return UpdateManifest(
@@ -160,6 +178,7 @@ class Worker:
             agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
             rows=terms.own.rows, norm=float(np.sqrt(np.sum(wide * wide))), steps=trained.steps,
             train_loss=trained.train_loss, training_s=round(trained.seconds, 3), counts=counts,
+            privacy=privacy,
             environment=_environment(trained),
         )
 
@@ -172,9 +191,11 @@ class Worker:
         def moved(sent: int, total: int) -> None:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
+        self._desk.update_leaving(manifest)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
+        self._desk.confront(answer.privacy)
         work.save_receipt(answer.receipt)
         self._home.run(order.run).forget_old_updates(order.round)
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))

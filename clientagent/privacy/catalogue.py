@@ -6,7 +6,6 @@ import math
 
 from clientagent.privacy.clipped import ClippedGradients
 from clientagent.privacy.dense import DenseGradients
-from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 from clientagent.wire.weights import layer_widths, layout_of
 
@@ -23,11 +22,22 @@ def gradients_of(
     Balanced weights must come from a protected count, because each row's gradient depends on them. Raises ``PlanUnsupported``.
     """
     if plan.model.family not in DENSE:
-        raise PlanUnsupported(expected=f"a family of {', '.join(DENSE)}", got=plan.model.family)
+        return _of_any_module(plan, inputs, class_weights)
     return DenseGradients(
         layout_of(plan, inputs), scales(layer_widths(plan, inputs), features), focal=plan.training.class_weight == "focal",
         dropout=plan.model.dropout if plan.model.family == "mlp" else 0.0, class_weights=class_weights,
     )
+
+
+def _of_any_module(plan: Plan, inputs: int, class_weights: tuple[float, float]) -> ClippedGradients:
+    """By Opacus' hooks, after a trial that no record's gradient exceeds the clip."""
+    from clientagent import models
+    from clientagent.privacy.modules import ModuleGradients, record_losses, self_test
+
+    module, layout = models.build(plan, inputs)
+    gradients = ModuleGradients(module, layout, record_losses(plan, class_weights))
+    self_test(gradients, inputs=inputs, clip=1.0)
+    return gradients
 
 
 def scales(widths: list[int], features: int) -> list[float]:

@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.privacy.clipped import ClippedSum, clip_factors
+from clientagent.training import FOCUS
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.tensors import Array, Layout
-
-FOCUS = 2.0
-"""The focusing parameter of the focal loss, as in plain training."""
 
 
 class DenseGradients:

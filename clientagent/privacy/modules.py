@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.privacy.clipped import ClippedSum, clip_factors
+from clientagent.training import FOCUS
 from clientagent.wire.errors import PlanUnsupported, PrivacyUnsound, TensorsMismatch
+from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.stream import Floats, Stream
 from clientagent.wire.tensors import Array, Layout
 
@@ -119,3 +121,19 @@ def self_test(gradients: ModuleGradients, *, inputs: int, clip: float = 1.0, row
     if not moved <= 2 * clip * (1 + 1e-3):
         raise PrivacyUnsound(expected=f"one record to move the sum by at most {2 * clip:g}", got=f"{moved:g}")
     gradients.drops = True
+
+
+def record_losses(plan: Plan, class_weights: tuple[float, float]) -> Losses:
+    """Each record's own loss, as ``training.class_weight`` says: weighted log loss, or focal loss."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    good, bad = class_weights
+
+    def losses(logits: Tensor, labels: Tensor) -> Tensor:
+        plain = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        if plan.training.class_weight == "focal":
+            return (1 - torch.exp(-plain)) ** FOCUS * plain
+        return plain * torch.where(labels > 0, bad, good)
+
+    return losses

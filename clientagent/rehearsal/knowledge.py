@@ -5,11 +5,15 @@ For rehearsals only. A real plan takes both from the data dictionary, because wh
 
 from __future__ import annotations
 
+import json
 import math
+from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clientagent.data import check_table
 from clientagent.data.table import Categories, Numbers
 from clientagent.wire.plan import Plan, parse_plan
 
@@ -18,6 +22,18 @@ TAIL = 0.005
 STEPS = (1.0, 2.0, 5.0, 10.0)
 FEWEST = 5
 """Customers that a category needs to be listed."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--plan", required=True, help="the plan as JSON")
+    parser.add_argument("--data", required=True)
+
+
+def run(*, plan: str, data: str) -> str:
+    """The plan as JSON. Raises ``DataUnfit``."""
+    stated = parse_plan(json.loads(Path(plan).read_text(encoding="utf-8")))
+    table = check_table(stated, Path(data)).require()
+    return with_knowledge(stated, table.numeric, table.categorical).canonical_text
 
 
 def with_knowledge(plan: Plan, numeric: dict[str, Numbers], categorical: dict[str, Categories]) -> Plan:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Releases
-from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, PrivacyLedgerLocked
+from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, PrivacyLedgerLocked, PrivacyUnsound
 from clientagent.wire.ledger import GENESIS
 from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyHead
 from clientagent.wire.privacy.accounting import epsilon_of
@@ -286,12 +286,33 @@ def test_a_whole_run_spends_at_most_what_its_plan_says_and_says_so(tmp_path):
         statement = releases.statement(name, KEY)
         assert statement.run_epsilon_before == spent[-1]
         spent.append(statement.run_epsilon)
-        releases.forget(name)
     assert 0 < spent[1] < spent[2] <= 1.0
     assert statement.subject_epsilon <= statement.budget == 1.0
-    assert not list((tmp_path / "keys").iterdir())
+    assert [path.stem for path in (tmp_path / "keys").iterdir()] == [name], "only the last release may have to be repeated"
     with pytest.raises(BudgetExceeded):
         releases.begin(BASES[2])
+
+
+def test_a_release_that_left_is_never_made_again_with_other_noise(tmp_path):
+    releases = Releases(private_plan(), a_ledger(tmp_path), tmp_path / "keys", run=RUN, rows=400, budget=None)
+    releases.allot()
+    name, _ = releases.begin(BASES[0])
+    releases.leaving(name)
+    (tmp_path / "keys" / f"{name}.key").unlink()
+    with pytest.raises(PrivacyUnsound, match="second release"):
+        releases.begin(BASES[0])
+
+
+def test_an_attempt_repeats_a_release_and_an_async_slot_is_one_of_its_own(tmp_path):
+    together = Releases(private_plan(), a_ledger(tmp_path / "sync"), tmp_path / "keys", run=RUN, rows=400, budget=None)
+    together.allot()
+    assert together.begin(BASES[0], slot=1).name == together.begin(BASES[0], slot=2).name
+    plan = private_plan(schedule__mode="async", schedule__max_updates_per_bank=2)
+    apart = Releases(plan, a_ledger(tmp_path / "async"), tmp_path / "keys", run=RUN, rows=400, budget=None)
+    apart.allot()
+    assert apart.begin(BASES[0], slot=1).name != apart.begin(BASES[0], slot=2).name
+    with pytest.raises(BudgetExceeded, match="at most 2 updates"):
+        apart.begin(BASES[0], slot=3)
 
 
 def test_a_second_run_on_the_same_customers_needs_its_own_room(tmp_path):

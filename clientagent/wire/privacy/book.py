@@ -120,6 +120,11 @@ class RunBook:
         """What the run has cost so far, at its own delta."""
         return epsilon_of(together(self.events), self.allotted.delta)
 
+    def epsilon_without(self, release: str) -> float:
+        """What it had cost without one of its releases."""
+        others = [event for name, (event, _) in self.releases.items() if name != release]
+        return epsilon_of(together(others), self.allotted.delta)
+
 
 class Book:
     """The state after some entries. Every method that changes it checks first: an illegal move changes nothing."""
@@ -237,9 +242,13 @@ def allotment_of(terms: RecordTerms, *, run: str, project: str, plan_hash: str) 
     )
 
 
-def release_of(*, run: str, institution: str, base_digest: str | None) -> str:
-    """The name of a release: one for the statistics of a run, one for each base version. Repeated attempts have the same name."""
-    return digest_of({"run": run, "institution": institution, "base": base_digest or "statistics"})
+def release_of(*, run: str, institution: str, base_digest: str | None, slot: int | None = None) -> str:
+    """The name of a release: one for a run's statistics, one for each base version, so repeated attempts have the same name.
+
+    Async: a bank may train from one base in several ``slot``s, and each is a release of its own.
+    """
+    name: dict[str, object] = {"run": run, "institution": institution, "base": base_digest or "statistics"}
+    return digest_of(name if slot is None else {**name, "slot": slot})
 
 
 def _require(holds: bool, expected: str, got: str) -> None:
