@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
 from clientagent.wire import capabilities
+from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan, plan_problems
 from rounds.models import Project
@@ -73,7 +74,7 @@ def form_of(document: Json, project: Project) -> PlanForm:
     except RecursionError:
         form.problems = {"": _("The document is nested too deeply.")}
         return form
-    form.problems = dict(_misfits(form.plan, project))
+    form.problems = dict(_misfits(form.plan, project)) | {row.field: _(row.reason) % row.values for row in conflicts(form.plan)}
     form.unsupported = dict(capabilities.unsupported(form.plan))
     if form.problems:
         form.plan = None
@@ -200,6 +201,8 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "banks":
         return post.getlist(spec.path)
     text = post.get(spec.path, "").strip()
+    if spec.kind == "ranges":
+        return _ranges(text)
     if not text:
         return _ABSENT if spec.path != "label.name" and spec.kind != "numbers" else ("" if spec.kind != "numbers" else [])
     if spec.kind in ("integer", "number", "either"):
@@ -209,6 +212,15 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "numbers":
         return [number_or_text(part.strip()) for part in text.replace("[", "").replace("]", "").split(",") if part.strip()]
     return text
+
+
+def _ranges(text: str) -> Json:
+    """Lines such as ``income: 0, 100``. A line that says anything else keeps its text, so that its problem names it."""
+    ranges: Json = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, _colon, pair = line.rpartition(":")
+        ranges[name.strip() or line.strip()] = [number_or_text(end.strip()) for end in pair.split(",")]
+    return ranges
 
 
 def number_or_text(text: str) -> int | float | str:
@@ -279,6 +291,8 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {_as_text(ends)}" for name, ends in value.items())
     if isinstance(value, list):
         return ", ".join(_as_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -21,7 +21,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One value of a plan. ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks or value."""
+    """One value of a plan.
+
+    ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks, value or ranges (a line a column).
+    """
 
     path: str
     kind: str
@@ -122,6 +125,9 @@ LABELS: dict[str, Any] = {
     "epsilon": _("Epsilon"),
     "delta": _("Delta"),
     "clip": _("Clip"),
+    "sampling": _("Sampling rate"),
+    "statistics": _("Share for statistics"),
+    "bounds": _("Bounds of numbers"),
     "threshold": _("Threshold"),
     "min_cohort": _("Smallest cohort"),
     "min_banks": _("Fewest banks behind a total"),
@@ -258,6 +264,8 @@ def _kind(path: str, part: Json, numbers: Json, word: str, choices: tuple[str, .
         return "choice"
     if part.get("type") == "array":
         return "banks" if path == "schedule.required" else "numbers"
+    if part.get("type") == "object":
+        return "ranges"
     if word:
         return "either"
     return str(numbers.get("type", "text"))
