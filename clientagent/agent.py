@@ -31,6 +31,7 @@ from clientagent.wire.errors import (
 )
 from clientagent.wire.messages import Head, PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
 from clientagent.wire.signing import Signed
+from clientagent.wire.strategies import trains
 from clientagent.work import Worker
 
 FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
@@ -138,7 +139,7 @@ class Agent:
         if kind == "statistics_order":
             order = self._portal.open(signed, StatisticsOrder)
             self._portal.attend(order.run)
-            if require_approved(self._home, order.plan_hash).training.epochs and can_train():
+            if trains(require_approved(self._home, order.plan_hash)) and can_train():
                 self._warmup.start()
             return answer_statistics(self._home, self._portal, self._books, order).next
         if kind == "work_order":
