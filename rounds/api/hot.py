@@ -25,6 +25,7 @@ from rounds.selectors.work import state_for, version_for, work_for
 from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
+LINGER_S = 0.2
 LOOK_ANYWAY_S = 8.0
 """A waiting request looks at the database again after this long even without a hint."""
 
@@ -68,10 +69,25 @@ def _wait_s(request: HttpRequest) -> float:
 
 @require_POST
 @agent_view
-def updates(request: HttpRequest) -> HttpResponse:
-    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work."""
+async def updates(request: HttpRequest) -> HttpResponse:
+    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work.
+
+    In sync mode it is held back for a moment: the last bank's update closes the round, and then every bank that still waits
+    here has its next order without asking.
+    """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    statement, data = split_body(request.body)
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
+        if waits_for_others:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), LINGER_S)
+    look_ahead = event.is_set() or not waits_for_others
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
+
+
+def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
+    """The receipt, and whether the bank's next work waits for other banks' updates."""
+    statement, data = split_body(body)
     with refusals_recorded(identity, statement):
         manifest = open_manifest(identity, statement)
         participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
@@ -83,8 +99,10 @@ def updates(request: HttpRequest) -> HttpResponse:
                 checked = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
-            receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, checked=checked)
-    return answer_with(identity, receipt, look_ahead=True)
+            receipt = services.accept_update(
+                identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
+            )
+    return receipt, not participation.round.run.is_async
 
 
 @contextlib.contextmanager

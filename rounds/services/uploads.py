@@ -100,7 +100,9 @@ def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest
             return receipt
         raise
     crashing.reached("parts:assembled")
-    return accept_update(identity=identity, statement=statement, manifest=manifest, checked=checked)
+    return accept_update(
+        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, checked=checked
+    )
 
 
 def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
