@@ -32,6 +32,7 @@ from clientagent.wire.errors import (
 )
 from clientagent.wire.messages import Head, PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
 from clientagent.wire.signing import Signed
+from clientagent.wire.strategies import needs_torch
 from clientagent.work import Worker
 
 FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
@@ -140,8 +141,7 @@ class Agent:
         if kind == "statistics_order":
             order = self._portal.open(signed, StatisticsOrder)
             self._portal.attend(order.run)
-            plan = require_approved(self._home, order.plan_hash)
-            if plan.training.epochs and plan.privacy.record_dp is None and can_train():
+            if needs_torch(require_approved(self._home, order.plan_hash)) and can_train():
                 self._warmup.start()
             return answer_statistics(self._home, self._portal, self._books, self._privacy, order).next
         if kind == "work_order":

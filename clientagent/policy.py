@@ -15,8 +15,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clientagent.wire.capabilities import unsupported
+from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import DataUnfit, PolicyInvalid
 from clientagent.wire.plan import Plan, Slug
+from clientagent.wire.strategies import needs_torch
 
 TEMPLATE = """\
 # What this bank lets the agent do without asking a person. Read before each decision; no restart is needed.
@@ -144,11 +146,13 @@ def decide(
     if missing := unsupported(plan):
         fields = "; ".join(f"{field} (this version: {offered})" for field, offered in missing)
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
+    if found := conflicts(plan):
+        return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
     if hand is not None:
         return hand
     if plan.project not in policy.data:
         return Verdict("pending", "policy", f"policy.toml names no table for project {plan.project}")
-    if plan.training.epochs and not can_train:
+    if needs_torch(plan) and not can_train:
         return Verdict("pending", "policy", "the agent cannot train: torch is not installed (fedagent[train])")
     if plan.privacy.record_dp is not None and not can_account:
         return Verdict("pending", "policy", "the agent cannot account for privacy: install fedagent[privacy]")

@@ -210,6 +210,7 @@ ROUNDS = {
     "api-history": Access(OVERSEERS, args=_run),
     "api-acknowledgements": Access(NOBODY, args=_run),
     "api-model": Access(NOBODY, args=_numbered),
+    "api-state": Access(NOBODY, args=_numbered),
     "api-progress": Access(NOBODY),
     "api-updates": Access(NOBODY),
     "api-uploads": Access(NOBODY),

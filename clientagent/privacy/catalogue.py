@@ -7,9 +7,9 @@ import math
 from clientagent.privacy.clipped import ClippedGradients
 from clientagent.privacy.dense import DenseGradients
 from clientagent.wire.plan import Plan
+from clientagent.wire.strategies import CLOSED_FORM
 from clientagent.wire.weights import layer_widths, layout_of
 
-DENSE = ("logistic", "mlp", "scorecard")
 INPUT_SCALE = 1.5
 """Tried on two tables from 1 to 3: below, small clips bite little and noise is large; above, probabilities are spoiled."""
 
@@ -21,7 +21,7 @@ def gradients_of(
 
     Balanced weights must come from a protected count, because each row's gradient depends on them. Raises ``PlanUnsupported``.
     """
-    if plan.model.family not in DENSE:
+    if plan.model.family not in CLOSED_FORM:
         return _of_any_module(plan, inputs, class_weights)
     return DenseGradients(
         layout_of(plan, inputs), scales(layer_widths(plan, inputs), features), focal=plan.training.class_weight == "focal",

@@ -6,31 +6,32 @@ import numpy as np
 
 from clientagent.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
-from clientagent.privacy.dpsgd import PrivateTraining, Pull, train_privately
+from clientagent.privacy.dpsgd import Pull, train_privately
+from clientagent.privacy.releases import Release, Releases
 from clientagent.strategies import Correction
-from clientagent.training import Progress, at_most_every
+from clientagent.training import PROGRESS_EVERY_S, LocalTraining, Progress, at_most_every
 from clientagent.wire.messages import PreprocessingSpec
 from clientagent.wire.plan import Plan
-from clientagent.wire.privacy.stream import Floats, Stream
-from clientagent.wire.privacy.terms import RecordTerms
+from clientagent.wire.privacy.stream import Floats
 from clientagent.wire.tensors import Array
-
-PROGRESS_EVERY_S = 0.2
 
 
 def train_under_record_dp(
-    plan: Plan, spec: PreprocessingSpec, base: Array, inputs: Inputs, terms: RecordTerms, *, round_number: int, stream: Stream,
-    positives: float | None, correction: Correction | None = None, progress: Progress | None = None,
-) -> PrivateTraining:  # fmt: skip
-    """``positives``: the protected count of them, where the plan balances classes. Raises ``NotFinite``, ``PlanUnsupported``."""
+    plan: Plan, spec: PreprocessingSpec, base: Array, inputs: Inputs, releases: Releases, release: Release, round_number: int,
+    correction: Correction | None = None, progress: Progress | None = None,
+) -> LocalTraining:  # fmt: skip
+    """The update of a reserved release; no loss is told, because no noise covers it. Raises ``NotFinite``, ``PlanUnsupported``."""
+    terms, positives = releases.terms, releases.positives
     gradients = gradients_of(
         plan, inputs=inputs.matrix.shape[1], features=len(spec.numeric) + len(spec.categorical),
         class_weights=(1.0, 1.0) if positives is None else balanced(terms.rows, positives),
     )
-    return train_privately(
-        plan, base, inputs, gradients, terms, round_number=round_number, stream=stream, pull=pull_of(correction),
+    trained = train_privately(
+        plan, base, inputs, gradients, terms, round_number=round_number, stream=release.stream, pull=pull_of(correction),
         progress=at_most_every(PROGRESS_EVERY_S, progress),
     )
+    releases.note_clipping(release.name, trained.clip_share)
+    return LocalTraining(trained.update, trained.steps, None, trained.seconds)
 
 
 def pull_of(correction: Correction | None) -> Pull | None:

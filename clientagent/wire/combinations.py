@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan
-from clientagent.wire.strategies import DEFAULTS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
+from clientagent.wire.strategies import DEFAULTS, NUMBERS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
 
 Values = Mapping[str, str | int]
 
@@ -52,8 +52,7 @@ def idle(plan: Plan) -> list[Conflict]:
     """What the plan says and its strategy does not use: worth a note, no reason to refuse."""
     rows = [Conflict(row.field, row.reason, row.values(plan)) for row in _IDLE if row.when(plan)]
     used = {*DEFAULTS.get(plan.strategy.name, ()), *OPEN.get(plan.strategy.name, ())}
-    numbers = ("mu", "server_learning_rate", "momentum", "q", "ridge", "bound", "trim")
-    unused = [name for name in numbers if getattr(plan.strategy, name) is not None and name not in used]
+    unused = [name for name in NUMBERS if getattr(plan.strategy, name) is not None and name not in used]
     vain = _("%(strategy)s does not use this number.")
     return rows + [Conflict(f"strategy.{name}", vain, _named(plan)) for name in unused]
 

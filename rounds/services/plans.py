@@ -45,7 +45,8 @@ def create_project(
 def freeze_plan(*, project: Project, plan: PlanSchema, user: Any, title: str = "") -> Plan:
     """Freeze a plan under its hash; the same hash again returns the plan that is already there.
 
-    Raises ``PlanInvalid`` when it does not fit the project and ``PlanUnsupported`` when this version cannot run it.
+    Raises ``PlanInvalid`` when it does not fit the project or its parts do not go together, and ``PlanUnsupported`` when this
+    version cannot run it.
     """
     _require_fit(project, plan)
     require_combinable(plan)

@@ -26,7 +26,11 @@ class Environment(Message):
 
 
 class UpdateManifest(Document):
-    """What an agent says about its update; the agent's signature makes it the receipt's first half."""
+    """What an agent says about its update; the agent's signature makes it the receipt's first half.
+
+    ``plain_bytes``: what the same update takes without a codec. ``base_loss``: mean loss of the base on the training rows, told
+    only where the strategy needs it.
+    """
 
     type: Literal["update_manifest"] = "update_manifest"
     run: Id
@@ -39,11 +43,13 @@ class UpdateManifest(Document):
     agent_id: Id
     update_digest: Digest
     update_bytes: Count
-    codec: Literal["none"] = "none"
+    codec: Literal["none", "bfloat16", "int8", "topk"] = "none"
+    plain_bytes: Count
     rows: Count
     norm: Annotated[float, Field(ge=0)]
     steps: Count
     train_loss: float | None
+    base_loss: Annotated[float, Field(ge=0)] | None = None
     training_s: Annotated[float, Field(ge=0)]
     counts: EvaluationCounts | None = None
     privacy: PrivacyStatement | None = None

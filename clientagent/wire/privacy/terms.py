@@ -15,6 +15,7 @@ from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Plan, RecordDP
 from clientagent.wire.privacy.accounting import ACCOUNTANT, NoiseCache, epsilon_of, noise_for
 from clientagent.wire.privacy.events import Spending, plus, together
+from clientagent.wire.strategies import steps_of
 
 FAILURE_SHARE = 0.1
 """Share of delta for categories that are not listed: the chance that one customer's own category is named."""
@@ -77,7 +78,7 @@ def record_terms(plan: Plan, rows: int, *, cache: NoiseCache | None = None) -> R
         raise PlanInvalid(expected="privacy.record_dp and rows to protect", got=f"{record}, {rows} rows")
     require_combinable(plan)
     delta = delta_of(record, rows)
-    rate, steps, updates = record.sampling, steps_of(plan), updates_of(plan)
+    rate, steps, updates = record.sampling, steps_of(plan, rows), updates_of(plan)
     failure = FAILURE_SHARE * delta if names_categories(plan) else 0.0
     statistics = None
     if protects_statistics(plan):
@@ -93,12 +94,6 @@ def delta_of(record: RecordDP, rows: int) -> float:
     if record.delta != "auto":
         return float(record.delta)
     return min(1e-6, 1 / (10 * rows))
-
-
-def steps_of(plan: Plan) -> int:
-    """Steps of one update: as many as look at ``training.epochs`` times the rows, on average."""
-    record = plan.privacy.record_dp
-    return math.ceil(plan.training.epochs / record.sampling - 1e-9) if record else 0
 
 
 def updates_of(plan: Plan) -> int:

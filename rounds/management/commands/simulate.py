@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from clientagent.wire.capabilities import require_supported
+from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import Refusal
 from clientagent.wire.plan import Plan, parse_plan
 from rounds.rehearsal import faults, planning, processes, report, scratch, tools
@@ -94,6 +95,7 @@ class Rehearsal:
             self.say("splitting the table while the portal starts")
             banks = self._split(positive)
             plan = self._plan(plan_file, banks, positive)
+            require_combinable(plan)
             require_supported(plan)
             faults.require_fit(injected, plan)
             self.say(f"portal at {portal.wait()}; plan {plan.hash[:16]}, {len(banks)} banks")
