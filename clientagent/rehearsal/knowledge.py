@@ -20,8 +20,8 @@ from clientagent.wire.plan import Plan, parse_plan
 TAIL = 0.005
 """Share of values that may lie beyond each bound: they are cut, and a tighter range needs less noise."""
 STEPS = (1.0, 2.0, 5.0, 10.0)
-FEWEST = 5
-"""Customers that a category needs to be listed."""
+MOST_CATEGORIES = 1000
+"""A column with more values than that keeps its categories open: the statistics stage then finds the frequent ones, with noise."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,10 +66,10 @@ def bounds_of(column: Numbers) -> tuple[float, float]:
 
 
 def categories_of(column: Categories) -> list[Any]:
-    """At most a thousand, the most frequent."""
+    """All that occur, the most frequent first, as a dictionary of the data would list them."""
     counts = column.counts()
-    order = np.argsort(-counts, kind="stable")[:1000]
-    return [column.values[i] for i in order if counts[i] >= FEWEST]
+    order = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+    return [column.values[i] for i in order] if len(order) <= MOST_CATEGORIES else []
 
 
 def _round_unit(width: float) -> float:
