@@ -212,6 +212,7 @@ ROUNDS = {
     "api-acknowledgements": Access(NOBODY, args=_run),
     "api-model": Access(NOBODY, args=_numbered),
     "api-version-evaluation": Access(PARTY, args=_numbered),
+    "api-state": Access(NOBODY, args=_numbered),
     "api-progress": Access(NOBODY),
     "api-updates": Access(NOBODY),
     "api-uploads": Access(NOBODY),
