@@ -91,11 +91,12 @@ def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
         writer.close()
 
 
-def adopt(path: Path, digest: str) -> None:
-    """Move a finished file, whose SHA-256 the caller has just computed, into the store."""
-    target = path_of(digest)
+def adopt(path: Path, *, digest: str | None = None) -> str:
+    """Move a finished file into the store; returns its digest, which a caller who has just computed it may name."""
+    name = digest or digest_of(path)
+    target = path_of(name)
     if path == target:
-        return
+        return name
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -105,6 +106,19 @@ def adopt(path: Path, digest: str) -> None:
     os.utime(path)
     os.replace(path, target)
     sync_folder(target.parent)
+    return name
+
+
+def digest_of(path: Path, start: int = 0, size: int | None = None) -> str:
+    """SHA-256 of ``size`` bytes from ``start``, or of all, as hex, in flat memory; of what is there where the file is shorter."""
+    hasher = hashlib.sha256()
+    with open(path, "rb") as file:
+        file.seek(start)
+        left = size if size is not None else os.path.getsize(path)
+        while left > 0 and (data := file.read(min(CHUNK, left))):
+            hasher.update(data)
+            left -= len(data)
+    return hasher.hexdigest()
 
 
 def put(data: bytes) -> str:

@@ -10,8 +10,9 @@ from django.db.models import Count
 
 from audit.context import speaking_of
 from clientagent.wire.errors import IllegalMove, Refusal
-from rounds import blobs, crashing, leases, services
+from rounds import crashing, leases, services
 from rounds.aggregation import aggregate_round
+from rounds.algorithms.files import Overflowed
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
@@ -212,14 +213,13 @@ def _is_orphan(round_: Round) -> bool:
 
 
 def _compute(round_: Round, owner: str) -> None:
-    run = round_.run
-    with blobs.writing() as writer:
-        layout = layout_for(run)
-        writer.write(layout.header)
-        geometry = aggregate_round(round_, layout, write=writer.write, on_block=_Lease(round_, owner).on_block)
-        digest = writer.keep()
+    try:
+        done = aggregate_round(round_, layout_for(round_.run), on_block=_Lease(round_, owner).on_block)
+    except Overflowed as error:
+        services.give_up_round(round_=round_, reason=str(error))
+        return
     crashing.reached("version:kept")
-    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
+    services.publish_version(round_=round_, done=done)
 
 
 class _Lease:

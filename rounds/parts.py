@@ -12,7 +12,8 @@ from pathlib import Path
 from clientagent.wire.errors import NotFound
 from rounds import blobs
 
-CHUNK = 1 << 20
+BATCH = 1 << 18
+"""Bytes that are hashed and written at a time."""
 
 
 def folder() -> Path:
@@ -96,18 +97,6 @@ def held(upload_id: object) -> Iterator[Path | None]:
         yield path if path.exists() else None
     finally:
         os.close(descriptor)
-
-
-def digest_of(path: Path, start: int = 0, size: int | None = None) -> str:
-    """SHA-256 of ``size`` bytes from ``start``, or of all, as hex, in flat memory; of what is there where the file is shorter."""
-    hasher = hashlib.sha256()
-    with open(path, "rb") as file:
-        file.seek(start)
-        left = size if size is not None else os.path.getsize(path)
-        while left > 0 and (data := file.read(min(CHUNK, left))):
-            hasher.update(data)
-            left -= len(data)
-    return hasher.hexdigest()
 
 
 def forget(upload_id: object) -> None:

@@ -17,6 +17,7 @@ from rounds import blobs, crashing, parts
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
 from rounds.services.updates import (
+    Checked,
     Whole,
     accept_update,
     check_bytes,
@@ -84,7 +85,7 @@ async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytearray]:
     batch = bytearray()
     async for chunk in chunks:
         batch += chunk
-        if len(batch) >= parts.CHUNK:
+        if len(batch) >= parts.BATCH:
             yield batch
             batch = bytearray()
     if batch:
@@ -140,36 +141,36 @@ def complete_upload(*, identity: AgentIdentity, upload_id: str, update_digest: s
 
 def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest: UpdateManifest) -> Receipt:
     try:
-        norm = _assemble(upload, manifest)
+        checked = _assemble(upload, manifest)
     except Truncated:  # or another request was first, and has cleared the parts away
         if receipt := repeated(identity, statement, manifest, upload.participation):
             return receipt
         raise
     crashing.reached("parts:assembled")
     return accept_update(
-        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, norm=norm
+        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, checked=checked
     )
 
 
-def _assemble(upload: Upload, manifest: UpdateManifest) -> float:
-    """Check the whole and move it into the store; returns the norm. A part that is not what its row says is asked for again."""
+def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
+    """Check the whole and move it into the store. A part that is not what its row says is asked for again."""
     here = dict(upload.parts.values_list("number", "digest"))
     _require_parts(upload, sorted(set(range(upload.parts_expected)) - here.keys()))
     with parts.held(upload.pk) as path:
         if path is None and blobs.exists(upload.update_digest):  # a request that died had moved it already
             path = blobs.path_of(upload.update_digest)
-        whole = Whole(path, parts.digest_of(path)) if path else None
+        whole = Whole(path, blobs.digest_of(path)) if path else None
         if whole is None or whole.digest != manifest.update_digest:
             damaged = [number for number, digest in here.items() if whole is None or _digest(upload, number) != digest]
             _require_parts(upload, sorted(damaged))
             raise DigestMismatch(expected=manifest.update_digest, got="parts that are what was sent, and make another whole")
-        norm = check_bytes(upload.participation.round.run, manifest, whole)
-        blobs.adopt(whole.path, manifest.update_digest)
-    return norm
+        checked = check_bytes(upload.participation.round.run, manifest, whole)
+        blobs.adopt(whole.path, digest=manifest.update_digest)
+    return checked
 
 
 def _digest(upload: Upload, number: int) -> str:
-    return parts.digest_of(parts.path_of(upload.pk), *_span(upload, number))
+    return blobs.digest_of(parts.path_of(upload.pk), *_span(upload, number))
 
 
 def _require_parts(upload: Upload, missing: list[int]) -> None:

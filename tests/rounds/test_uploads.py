@@ -147,7 +147,7 @@ def test_bytes_that_come_once_an_update_was_checked_cannot_change_it(wide):
 def test_an_update_that_was_moved_before_a_death_is_accepted_by_the_next_request(wide):
     bank, statement, data, state = _sent(wide)
     digest = statement.document["update_digest"]
-    blobs.adopt(parts.path_of(state["id"]), digest)
+    blobs.adopt(parts.path_of(state["id"]))
     assert _complete(bank, state, digest).status_code == 200
     assert blobs.path_of(digest).read_bytes() == data
 
