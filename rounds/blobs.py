@@ -80,11 +80,25 @@ class BlobWriter:
 
 
 @contextmanager
-def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
-    """A writer whose bytes vanish unless ``keep`` was called. ``limit`` in bytes raises ``TooLarge``."""
+def drafting() -> Iterator[Path]:
+    """Where a file may be written in any order; it vanishes unless it was adopted."""
+    path = _beside()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _beside() -> Path:
     folder = root() / "incoming"
     folder.mkdir(parents=True, exist_ok=True)
-    writer = BlobWriter(folder / secrets.token_hex(16), limit)
+    return folder / secrets.token_hex(16)
+
+
+@contextmanager
+def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
+    """A writer whose bytes vanish unless ``keep`` was called. ``limit`` in bytes raises ``TooLarge``."""
+    writer = BlobWriter(_beside(), limit)
     try:
         yield writer
     finally:
