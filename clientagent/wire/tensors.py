@@ -83,7 +83,7 @@ def pack(flat: Array, layout: Layout) -> bytes:
     """The file of a flat vector (parameters,)."""
     if flat.shape != (layout.parameters,):
         raise TensorsMismatch(expected=f"{layout.parameters} values", got=str(flat.shape))
-    return layout.header + np.ascontiguousarray(flat, dtype="<f4").tobytes()
+    return b"".join((layout.header, np.ascontiguousarray(flat, dtype="<f4").data))
 
 
 def unpack(data: bytes, layout: Layout) -> Array:
