@@ -7,7 +7,7 @@ from clientagent.wire.plan import Plan
 
 FAMILIES = ("logistic", "mlp")
 STRATEGIES = ("fedavg",)
-NUMERIC = ("zscore",)
+NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:

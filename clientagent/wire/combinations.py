@@ -185,6 +185,11 @@ _REFUSED = (
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
     _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
          _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
+    # ---- preprocessing
+    _Row("preprocessing.numeric", _both(_has_record_dp, lambda plan: plan.numeric_method != "zscore"),
+         _("Bins are counted exactly, without the noise that record-level privacy needs: choose zscore and no scorecard.")),
+    _Row("preprocessing.categorical", _both(_has_record_dp, lambda plan: plan.categorical_method != "onehot"),
+         _("Evidence is counted exactly, without the noise that record-level privacy needs: choose onehot and no scorecard.")),
     # ---- codecs
     _Row("compression.codec", _both(_codec("topk"), _is_masked),
          _("Top-k tells which weights moved, and masked updates must all have the same places.")),
