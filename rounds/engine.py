@@ -10,8 +10,9 @@ from django.db.models import Count
 
 from audit.context import speaking_of
 from clientagent.wire.errors import IllegalMove, Refusal
-from rounds import blobs, crashing, leases, services
+from rounds import crashing, leases, services
 from rounds.aggregation import aggregate_round
+from rounds.algorithms.files import Overflowed
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 2.0
 """When a round that could not be computed is tried again."""
+
+
+_LARGE = ("manifest", "preprocessing", "plan__signed")
+"""Documents of a run that a look at it does not need."""
 
 
 def open_runs() -> list[str]:
@@ -37,7 +42,7 @@ def advance(run_id: str) -> None:
 
 def _advance(run_id: str) -> None:
     while True:
-        run = Run.objects.select_related("plan__project").filter(pk=run_id).first()
+        run = Run.objects.select_related("plan__project").defer(*_LARGE).filter(pk=run_id).order_by().first()
         if run is None or not _step(run, now()):
             return
 
@@ -109,9 +114,10 @@ def _seats(run: Run) -> dict[str, Seat]:
 
 # ------------------------------------------------------------------------- rounds
 def _step_running(run: Run, moment: datetime) -> bool:
-    round_ = run.rounds.select_related("base", "run__plan__project").order_by("number", "attempt").last()
+    round_ = run.rounds.select_related("base").defer("aggregation").order_by("-number", "-attempt").first()
     if round_ is None:
         return False
+    round_.run = run
     match round_.state:
         case RoundState.OPEN:
             return _step_open(run, round_, moment)
@@ -207,14 +213,13 @@ def _is_orphan(round_: Round) -> bool:
 
 
 def _compute(round_: Round, owner: str) -> None:
-    run = round_.run
-    with blobs.writing() as writer:
-        layout = layout_for(run)
-        writer.write(layout.header)
-        geometry = aggregate_round(round_, layout, write=writer.write, on_block=_Lease(round_, owner).on_block)
-        digest = writer.keep()
+    try:
+        done = aggregate_round(round_, layout_for(round_.run), on_block=_Lease(round_, owner).on_block)
+    except Overflowed as error:
+        services.give_up_round(round_=round_, reason=str(error))
+        return
     crashing.reached("version:kept")
-    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
+    services.publish_version(round_=round_, done=done)
 
 
 class _Lease:

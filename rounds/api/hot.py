@@ -21,10 +21,11 @@ from rounds import blobs, crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
-from rounds.selectors.work import version_for, work_for
+from rounds.selectors.work import state_for, version_for, work_for
 from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
+LINGER_S = 0.2
 LOOK_ANYWAY_S = 8.0
 """A waiting request looks at the database again after this long even without a hint."""
 
@@ -68,10 +69,25 @@ def _wait_s(request: HttpRequest) -> float:
 
 @require_POST
 @agent_view
-def updates(request: HttpRequest) -> HttpResponse:
-    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work."""
+async def updates(request: HttpRequest) -> HttpResponse:
+    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work.
+
+    In sync mode it is held back for a moment: the last bank's update closes the round, and then every bank that still waits
+    here has its next order without asking.
+    """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    statement, data = split_body(request.body)
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
+        if waits_for_others:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), LINGER_S)
+    look_ahead = event.is_set() or not waits_for_others
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
+
+
+def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
+    """The receipt, and whether the bank's next work waits for other banks' updates."""
+    statement, data = split_body(body)
     with refusals_recorded(identity, statement):
         manifest = open_manifest(identity, statement)
         participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
@@ -80,11 +96,13 @@ def updates(request: HttpRequest) -> HttpResponse:
             check_manifest(participation, manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
-                norm = check_bytes(participation.round.run, manifest, writer)
+                checked = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
-            receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
-    return answer_with(identity, receipt, look_ahead=True)
+            receipt = services.accept_update(
+                identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
+            )
+    return receipt, not participation.round.run.is_async
 
 
 @contextlib.contextmanager
@@ -149,20 +167,39 @@ async def model(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     return response
 
 
+@require_GET
+@agent_view
+async def state(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
+    """The server's vectors that belong to a version and that banks train with, streamed like the version itself."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    version = await sync_to_async(state_for)(identity, str(run_id), number)
+    if version is None or version.state is None:
+        raise NotFound(expected="a version with vectors that banks train with", got=f"{run_id}/{number}")
+    response = stream_blob(request, version.state.digest, version.state.bytes)
+    if size := int(response.headers.get("Content-Length", 0)):
+        await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
+    return response
+
+
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
     """The bytes of a version that the caller may see."""
-    etag = f'"{version.digest}"'
+    return stream_blob(request, version.digest, version.bytes)
+
+
+def stream_blob(request: HttpRequest, digest: str, size: int) -> HttpResponse:
+    """Bytes that a row which the caller may see has named."""
+    etag = f'"{digest}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, immutable, max-age=31536000"}
     if request.headers.get("If-None-Match") == etag:
         return HttpResponse(status=304, headers=headers)
-    span = _range(request.headers.get("Range", ""), version.bytes)
+    span = _range(request.headers.get("Range", ""), size)
     if span is None:
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{version.bytes}"})
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     start, end = span
-    if (start, end) != (0, version.bytes):
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{version.bytes}"
+    if (start, end) != (0, size):
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return StreamingHttpResponse(
-        _chunks(version.digest, start, end), status=206 if "Content-Range" in headers else 200,
+        _chunks(digest, start, end), status=206 if "Content-Range" in headers else 200,
         content_type="application/octet-stream", headers={**headers, "Content-Length": str(end - start)},
     )  # type: ignore[return-value]
 

@@ -16,6 +16,7 @@ from rounds.services.rounds import (
     end_early,
     finish_run,
     give_back_lease,
+    give_up_round,
     publish_version,
     renew_lease,
 )
@@ -27,7 +28,7 @@ from rounds.services.uploads import complete_upload, open_upload, store_part
 __all__ = [
     "abandon_round", "accept_evaluation", "accept_statistics", "accept_update", "acknowledge_result",
     "approve_in_portal", "begin_run", "claim_round", "close_round", "collect", "complete_upload", "create_project", "drop_bank",
-    "end_early", "extend_deadline", "fail_run", "finish_run", "freeze_plan", "give_back_lease", "note_download",
-    "note_progress", "open_upload", "pause_run", "prepare_run", "propose_run", "publish_version", "record_decision",
+    "end_early", "extend_deadline", "fail_run", "finish_run", "freeze_plan", "give_back_lease", "give_up_round",
+    "note_download", "note_progress", "open_upload", "pause_run", "prepare_run", "propose_run", "publish_version", "record_decision",
     "record_refusal", "refuse_work", "renew_lease", "resume_run", "stop_run", "store_part", "take_slot",
 ]

@@ -45,18 +45,20 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
     In sync mode a late update counts only for a bank that sent no fresh one. Stale updates are discounted and the rest of their
     weight is not given to others, so that a buffer of old news moves the model less.
     """
-    plan = round_.run.plan.document
+    plan, roster = round_.run.plan.document, round_.run.roster
     updates = _counted(round_)
     sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
     shares = capped_shares(sizes, plan.strategy.max_weight)
     power = plan.schedule.staleness_power
     return AggregationManifest(
         run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
-        base_digest=round_.base.digest, strategy=plan.strategy.model_dump(mode="json"),
+        base_digest=round_.base.digest, base_state_digest=round_.base.state_id, participants=len(roster),
+        strategy=plan.strategy.model_dump(mode="json"),
         entries=[
             AggregationEntry(
                 institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
                 weight=float(share) * staleness_factor(update.staleness, power), staleness=update.staleness,
+                share=roster[update.participation.institution.slug].weight, steps=update.steps, base_loss=update.base_loss,
             )
             for update, share in zip(updates, shares, strict=True)
         ],
@@ -81,7 +83,8 @@ def in_manifest_order(round_: Round) -> list[Update]:
 
 
 def note_weights(round_: Round, manifest: AggregationManifest) -> None:
-    for update, entry in zip(_counted(round_), manifest.entries, strict=True):
+    updates = _counted(round_)
+    for update, entry in zip(updates, manifest.entries, strict=True):
         update.weight = entry.weight
-        update.save(update_fields=["weight"])
+    Update.objects.bulk_update(updates, ["weight"])
 

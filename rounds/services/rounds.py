@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
@@ -13,7 +14,7 @@ from rounds import crashing, live
 from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
-from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
+from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
 from rounds.orders import work_order
 from rounds.selectors.metrics import selected_version, should_end
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
@@ -21,6 +22,17 @@ from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_
 from rounds.services.pooling import pool_version
 
 LEASE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it."""
+
+    digest: str
+    size: int
+    state_digest: str | None
+    state_bytes: int
+    geometry: Geometry
 
 
 def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
@@ -115,8 +127,8 @@ def give_back_lease(*, round_: Round, owner: str, after_s: float = 0.0) -> bool:
 
 
 @transaction.atomic(durable=True)
-def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry) -> ModelVersion | None:
-    """Make the aggregated weights the next version, and open the next round or begin the closing evaluation.
+def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
+    """Make the aggregated weights and the server's vectors the next version, and open the next round or begin the closing evaluation.
 
     None when another worker published first: equal manifests gave the same bytes, so nothing is lost.
     """
@@ -124,13 +136,15 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
     run = round_.run
     if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
         return None
-    blob, _ = Blob.objects.get_or_create(digest=digest, defaults={"bytes": size})
+    _name_blobs(done)
     version = ModelVersion.objects.create(
-        run=run, number=round_.number, digest=digest, blob=blob, bytes=size, parent=round_.base, round=round_
+        run=run, number=round_.number, digest=done.digest, blob_id=done.digest, bytes=done.size, state_id=done.state_digest,
+        parent=round_.base, round=round_,
     )
-    _note_geometry(round_, geometry)
-    record(run, "version_published", {"number": version.number, "digest": digest, "parent_digest": round_.base.digest,
-                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest})
+    _note_geometry(round_, done.geometry)
+    record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
+                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest,
+                                      "state_digest": done.state_digest})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -139,10 +153,18 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
     return version
 
 
+def _name_blobs(done: Aggregated) -> None:
+    rows = [Blob(digest=done.digest, bytes=done.size)]
+    if done.state_digest:
+        rows.append(Blob(digest=done.state_digest, bytes=done.state_bytes))
+    Blob.objects.bulk_create(rows, ignore_conflicts=True)
+
+
 def _note_geometry(round_: Round, geometry: Geometry) -> None:
-    for i, update in enumerate(in_manifest_order(round_)):
+    updates = in_manifest_order(round_)
+    for i, update in enumerate(updates):
         update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])
-        update.save(update_fields=["norm", "cosine"])
+    Update.objects.bulk_update(updates, ["norm", "cosine"])
 
 
 def _begin_closing(run: Run) -> None:
@@ -171,6 +193,21 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
         record(run, "run_paused", {"reason": reason})
     else:
         open_round(run=run, number=round_.number, attempt=round_.attempt + 1, base=round_.base)
+    hint_after_commit(run)
+    return True
+
+
+@transaction.atomic(durable=True)
+def give_up_round(*, round_: Round, reason: str) -> bool:
+    """No version can come of a closed round: it is abandoned, and the run pauses until a person has decided."""
+    round_ = lock_round(round_)
+    if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+        return False
+    run = round_.run
+    record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
+    if run.state == RunState.RUNNING:
+        move_run(run, RunEvent.PAUSE, reason=reason)
+        record(run, "run_paused", {"reason": reason})
     hint_after_commit(run)
     return True
 

@@ -175,8 +175,8 @@ class LightAgent:
         statement = self._sign(messages.UpdateManifest(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
-            agent_id=self.portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data), rows=self.rows,
-            norm=1.0, steps=3, train_loss=0.5, training_s=0.1, counts=counts,
+            agent_id=self.portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
+            plain_bytes=len(data), rows=self.rows, norm=1.0, steps=3, train_loss=0.5, training_s=0.1, counts=counts,
             environment=messages.Environment(agent_version="1", python="3.11", numpy="2"),
         ))
         self._update_path(statement).write_bytes(data)

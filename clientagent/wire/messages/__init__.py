@@ -18,6 +18,13 @@ from clientagent.wire.messages.preprocessing import (
     QuantileInput,
     WoeInput,
 )
+from clientagent.wire.messages.privacy import (
+    PrivacyCountersignature,
+    PrivacyEvent,
+    PrivacyHead,
+    PrivacyHeadUpdate,
+    PrivacyStatement,
+)
 from clientagent.wire.messages.statistics import (
     CategoricalStatistics,
     Cells,
@@ -51,8 +58,8 @@ __all__ = [
     "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment",
     "EnrolmentRequest", "Environment", "EvaluationCounts", "EvaluationReport", "Evidence", "Head", "HeadUpdate", "Id",
     "Instant", "ManifestAnswer", "Message", "NumericInput", "NumericStatistics", "PiecewiseInput", "PlanDocument",
-    "PlanNotice", "PreprocessingSpec", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer",
-    "RosterEntry", "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
-    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder",
-    "WorkRefusal",
+    "PlanNotice", "PreprocessingSpec", "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate",
+    "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer", "RosterEntry",
+    "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit", "UpdateManifest",
+    "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder", "WorkRefusal",
 ]
