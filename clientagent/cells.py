@@ -24,8 +24,8 @@ MOST_CELLS = 40_000
 
 
 def resolution_of(plan: Plan) -> int:
-    """How many cells a column is told in; 0: none, because record-level privacy has no budget for exact counts."""
-    if plan.privacy.record_dp is not None:
+    """How many cells a column is told in; 0: none, where the statistics are part of a privacy budget."""
+    if plan.protects_statistics:
         return 0
     wanted = COARSE if plan.numeric_method == "zscore" else FINE
     numbers = sum(feature.kind == "numeric" for feature in plan.features)

@@ -342,6 +342,11 @@ class Plan(_Part):
         return "woe" in (self.numeric_method, self.categorical_method)
 
     @property
+    def protects_statistics(self) -> bool:
+        """Whether the statistics stage is part of the record-level budget, and so says nothing exact."""
+        return self.privacy.record_dp is not None and self.privacy.record_dp.statistics > 0
+
+    @property
     def quorum_share(self) -> float:
         if self.schedule.quorum != "auto":
             return float(self.schedule.quorum)
