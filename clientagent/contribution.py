@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +12,13 @@ from clientagent.compression import Compressed, compress
 from clientagent.evaluation import mean_loss
 from clientagent.newton import logistic_sums
 from clientagent.preprocess import Inputs
-from clientagent.strategies import Given, beside, correction, own_after, personal_start
-from clientagent.training import Progress, class_weights, train
+from clientagent.strategies import Correction, Given, beside, correction, own_after, personal_start
+from clientagent.training import LocalTraining, Progress, class_weights, train
 from clientagent.wire.plan import Plan
 from clientagent.wire.strategies import LOSSES_COUNT, Vectors, uplink_layout
 from clientagent.wire.tensors import Array, Layout
 
+Trained = Callable[[Correction, Progress | None], LocalTraining]
 CODEC_STREAM = 1
 """The codec's randomness is another stream than the training's, from the same seed."""
 
@@ -49,13 +51,17 @@ class Outgoing:
 
 
 def contribute(
-    plan: Plan, given: Given, inputs: Inputs, *, round_number: int, seed: int, progress: Progress | None = None
+    plan: Plan, given: Given, inputs: Inputs, *, round_number: int, seed: int, progress: Progress | None = None,
+    trained_by: Trained | None = None,
 ) -> Contribution:
-    """One round's work on a bank's training rows. Raises ``NotFinite``."""
+    """One round's work on a bank's training rows. ``trained_by``: private training, under record_dp. Raises ``NotFinite``."""
     if plan.strategy.name == "newton":
         return _sums(plan, given, inputs)
-    trained = train(
-        plan, given.base, inputs, round_number=round_number, seed=seed, progress=progress, correction=correction(plan, given)
+    asked = correction(plan, given)
+    trained = (
+        trained_by(asked, progress)
+        if trained_by
+        else train(plan, given.base, inputs, round_number=round_number, seed=seed, progress=progress, correction=asked)
     )
     vectors = {"update": trained.update, **beside(plan, given, trained.mean_gradient)}
     base_loss = mean_loss(plan, given.base, inputs) if plan.strategy.name in LOSSES_COUNT and len(inputs.labels) else None

@@ -60,7 +60,7 @@ def train(
         return LocalTraining(np.zeros_like(base), 0, None, time.monotonic() - started)
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
     trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
-    report = _at_most_every(PROGRESS_EVERY_S, progress)
+    report = at_most_every(PROGRESS_EVERY_S, progress)
     losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
@@ -156,7 +156,7 @@ def class_weights(plan: Plan, inputs: Inputs) -> tuple[float, float]:
     return rows / (2 * (rows - bad)), rows / (2 * bad)
 
 
-def _at_most_every(seconds: float, progress: Progress | None) -> Progress:
+def at_most_every(seconds: float, progress: Progress | None) -> Progress:
     """Pass on the last batch of an epoch and otherwise no more than one call in ``seconds``."""
     last = -math.inf
 

@@ -10,6 +10,7 @@ import logging
 import platform
 import sys
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from clientagent.home import Home
 from clientagent.orders import Terms, pin_work, terms_of
 from clientagent.portal import Portal
 from clientagent.preprocess import Prepared
+from clientagent.privacy.desk import PrivacyDesk
+from clientagent.privacy.releases import Release, Releases
+from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, report_evaluation
 from clientagent.runs import WorkFolder
@@ -52,6 +56,7 @@ from clientagent.wire.errors import (
 from clientagent.wire.messages import (
     Environment,
     EvaluationCounts,
+    PrivacyStatement,
     Progress,
     ReceiptAnswer,
     StatisticsReport,
@@ -60,7 +65,7 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.strategies import Vectors, server_layout, trains, uplink_layout
+from clientagent.wire.strategies import Vectors, needs_torch, server_layout, uplink_layout
 from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import initial_weights
 
@@ -79,9 +84,9 @@ class Worker:
     """Does the orders of one agent, one at a time."""
 
     def __init__(
-        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup
+        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup, desk: PrivacyDesk
     ) -> None:
-        self._home, self._portal, self._books, self._faults = home, portal, books, faults
+        self._home, self._portal, self._books, self._faults, self._desk = home, portal, books, faults, desk
         self._reporter, self._warmup = reporter, warmup
         self._base: tuple[str, Array] | None = None
 
@@ -123,14 +128,18 @@ class Worker:
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
-        if trains(terms.plan):
+        private = self._desk.begin(
+            terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
+        )
+        if needs_torch(terms.plan):
             self._load_torch()
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
-            made = self._contribute(terms, order, given, prepared, seed).times(self._faults.factor(order.round))
+            made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
         out = outgoing(terms.plan, given, made, terms.manifest.inputs, seed=seed)
         earlier = work.manifest
-        manifest = self._manifest(terms, order, out, made, counts)
+        statement = private[0].statement(private[1].name, self._home.key) if private else None
+        manifest = self._manifest(terms, order, out, made, counts, statement)
         if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
         terms.memory.keep(manifest.update_digest, order.round, out.own)
@@ -152,11 +161,20 @@ class Worker:
         data = self._portal.state(order.run, order.base_number, size=layout.file_bytes, digest=order.state_digest)
         return layout.unflatten(unpack(data, layout))
 
-    def _contribute(self, terms: Terms, order: WorkOrder, given: Given, prepared: Prepared, seed: int) -> Contribution:
+    def _contribute(
+        self, terms: Terms, order: WorkOrder, given: Given, prepared: Prepared, seed: int, private: tuple[Releases, Release] | None
+    ) -> Contribution:
         def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
             self._tell(order, "training", epoch=epoch, epochs=epochs, batch=batch, batches=batches)
 
-        return contribute(terms.plan, given, prepared.training, round_number=order.round, seed=seed, progress=tell)
+        by = None
+        if private is not None:
+            by = partial(
+                train_under_record_dp, terms.plan, terms.answer.preprocessing, given.base, prepared.training, *private, order.round
+            )
+        return contribute(
+            terms.plan, given, prepared.training, round_number=order.round, seed=seed, progress=tell, trained_by=by
+        )
 
     def _load_torch(self) -> None:
         if not can_train():
@@ -164,7 +182,8 @@ class Worker:
         self._warmup.finish()
 
     def _manifest(
-        self, terms: Terms, order: WorkOrder, out: Outgoing, made: Contribution, counts: EvaluationCounts | None
+        self, terms: Terms, order: WorkOrder, out: Outgoing, made: Contribution, counts: EvaluationCounts | None,
+        privacy: PrivacyStatement | None,
     ) -> UpdateManifest:
         return UpdateManifest(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
@@ -172,7 +191,7 @@ class Worker:
             agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
             codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
             rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
-            training_s=round(made.seconds, 3), counts=counts, environment=_environment(made),
+            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(made),
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -184,9 +203,11 @@ class Worker:
         def moved(sent: int, total: int) -> None:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
+        self._desk.update_leaving(manifest)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
+        self._desk.confront(answer.privacy)
         work.save_receipt(answer.receipt)
         self._home.run(order.run).forget_old_updates(order.round)
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))

@@ -216,6 +216,8 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "banks":
         return post.getlist(spec.path)
     text = post.get(spec.path, "").strip()
+    if spec.kind == "ranges":
+        return _ranges(text)
     if not text:
         return _ABSENT if spec.path != "label.name" and spec.kind != "numbers" else ("" if spec.kind != "numbers" else [])
     if spec.kind in ("integer", "number", "either"):
@@ -225,6 +227,15 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "numbers":
         return [number_or_text(part.strip()) for part in text.replace("[", "").replace("]", "").split(",") if part.strip()]
     return text
+
+
+def _ranges(text: str) -> Json:
+    """Lines such as ``income: 0, 100``. A line that says anything else keeps its text, so that its problem names it."""
+    ranges: Json = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, _colon, pair = line.rpartition(":")
+        ranges[name.strip() or line.strip()] = [number_or_text(end.strip()) for end in pair.split(",")]
+    return ranges
 
 
 def number_or_text(text: str) -> int | float | str:
@@ -318,6 +329,8 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {_as_text(ends)}" for name, ends in value.items())
     if isinstance(value, list):
         return ", ".join(_as_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -23,7 +23,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One value of a plan. ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks or value."""
+    """One value of a plan.
+
+    ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks, value or ranges (a line a column).
+    """
 
     path: str
     kind: str
@@ -84,6 +87,10 @@ LABELS: dict[str, Any] = {
     "participants": _("Participants"),
     "preprocessing.numeric": _("Numbers"),
     "preprocessing.categorical": _("Categories"),
+    "preprocessing.bins": _("Most bins"),
+    "base_score": _("Base score"),
+    "base_odds": _("Base odds"),
+    "points_to_double": _("Points that double the odds"),
     "family": _("Family"),
     "hidden": _("Hidden layers"),
     "dropout": _("Dropout"),
@@ -124,6 +131,9 @@ LABELS: dict[str, Any] = {
     "epsilon": _("Epsilon"),
     "delta": _("Delta"),
     "clip": _("Clip"),
+    "sampling": _("Sampling rate"),
+    "statistics": _("Share for statistics"),
+    "bounds": _("Bounds of numbers"),
     "threshold": _("Threshold"),
     "min_cohort": _("Smallest cohort"),
     "min_banks": _("Fewest banks behind a total"),
@@ -150,6 +160,10 @@ _ROBUST = tuple(sorted(ROBUST))
 MATTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.hidden": ("model.family", ("mlp",)),
     "model.dropout": ("model.family", ("mlp",)),
+    "model.base_score": ("model.family", ("scorecard",)),
+    "model.base_odds": ("model.family", ("scorecard",)),
+    "model.points_to_double": ("model.family", ("scorecard",)),
+    "preprocessing.bins": ("preprocessing.numeric", ("quantile", "bins", "piecewise", "woe")),
     **{f"strategy.{number}": ("strategy.name", _users_of(number)) for number in NUMBERS},
     "strategy.byzantine": ("strategy.name", _ROBUST),
     "strategy.mixing": ("strategy.name", _ROBUST),
@@ -264,6 +278,8 @@ def _kind(path: str, part: Json, numbers: Json, word: str, choices: tuple[str, .
         return "choice"
     if part.get("type") == "array":
         return "banks" if path == "schedule.required" else "numbers"
+    if part.get("type") == "object":
+        return "ranges"
     if word:
         return "either"
     return str(numbers.get("type", "text"))

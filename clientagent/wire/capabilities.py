@@ -11,7 +11,7 @@ STRATEGIES = (
     "ditto", "median", "trimmed_mean", "krum",
     "multikrum", "geometric_median", "centred_clipping", "norm_bound",
 )
-NUMERIC = ("zscore",)
+NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
@@ -20,7 +20,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (plan.privacy.record_dp is not None, "privacy.record_dp", "null"),
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
         (plan.privacy.secure_aggregation is not None, "privacy.secure_aggregation", "null"),
         (plan.evaluation.segment is not None, "evaluation.segment", "null"),

@@ -130,6 +130,17 @@ def _has_record_dp(plan: Plan) -> bool:
     return plan.privacy.record_dp is not None
 
 
+def _balances_without_a_count(plan: Plan) -> bool:
+    record = plan.privacy.record_dp
+    return plan.training.class_weight == "balanced" and record is not None and not record.statistics
+
+
+def _strange_bounds(plan: Plan) -> list[str]:
+    record = plan.privacy.record_dp
+    numbers = {feature.name for feature in plan.features if feature.kind == "numeric"}
+    return sorted(set(record.bounds) - numbers) if record else []
+
+
 def _has_institution_dp(plan: Plan) -> bool:
     return plan.privacy.institution_dp is not None
 
@@ -184,6 +195,22 @@ _REFUSED = (
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
     _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
          _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
+    # ---- preprocessing
+    _Row("preprocessing.numeric", lambda plan: plan.protects_statistics and plan.numeric_method != "zscore",
+         _("Bins are counted exactly: choose zscore and no scorecard, or set privacy.record_dp.statistics to 0, outside of the budget.")),
+    _Row("preprocessing.categorical", lambda plan: plan.protects_statistics and plan.categorical_method != "onehot",
+         _("Evidence is counted exactly: choose onehot and no scorecard, or set privacy.record_dp.statistics to 0.")),
+    # ---- privacy of customers
+    _Row("training.epochs", _both(_has_record_dp, _no(_newton), lambda plan: plan.training.epochs == 0),
+         _("Nothing is trained, so record-level privacy has nothing to protect.")),
+    _Row("schedule.select", _both(_has_record_dp, _no(_newton), _selects_best),
+         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
+    _Row("schedule.patience", _both(_has_record_dp, lambda plan: plan.schedule.patience > 0),
+         _("Under record-level privacy the length of a run is not decided by its losses.")),
+    _Row("training.class_weight", _both(_has_record_dp, _balances_without_a_count),
+         _("Balanced weights need the number of positives: give privacy.record_dp.statistics a share of epsilon.")),
+    _Row("privacy.record_dp.bounds", lambda plan: bool(_strange_bounds(plan)),
+         _("Bounds of a column that is no number of this plan: %(column)s."), lambda plan: {"column": _strange_bounds(plan)[0]}),
     # ---- codecs
     _Row("compression.codec", _both(_codec("topk"), _is_masked),
          _("Top-k tells which weights moved, and masked updates must all have the same places.")),
@@ -207,8 +234,6 @@ _IDLE = (
          _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
     _Row("schedule.select", _both(_newton, _selects_best),
          _("Newton's result is its last version: the optimum of all rows.")),
-    _Row("schedule.select", _both(_has_record_dp, _selects_best),
-         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
     _Row("strategy.weighting", _both(_is(*ROBUST), lambda plan: plan.strategy.weighting == "samples"),
          _("%(strategy)s gives each bank one voice, because rows are a bank's own claim."), _named),
     _Row("training.optimiser", _both(_is("scaffold", "fednova"), lambda plan: plan.training.optimiser != "sgd"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 from clientagent.wire.plan import Strategy as StrategyPart
@@ -63,13 +65,22 @@ LOSSES_COUNT = frozenset({"qfedavg", "newton"})
 """Strategies that need the base's loss on a bank's training rows."""
 
 
-def trains(plan: Plan) -> bool:
-    """Whether a round's work takes gradient steps, for which an agent needs torch."""
-    return bool(plan.training.epochs) and plan.strategy.name != "newton"
+CLOSED_FORM = ("logistic", "mlp", "scorecard")
+"""Families whose clipped gradients are had without torch."""
+
+
+def needs_torch(plan: Plan) -> bool:
+    """Whether a round's work takes gradient steps for which an agent needs torch. Under record_dp few do."""
+    if plan.strategy.name == "newton" or not plan.training.epochs:
+        return False
+    return plan.privacy.record_dp is None or plan.model.family not in CLOSED_FORM or plan.strategy.name == "ditto"
 
 
 def steps_of(plan: Plan, rows: int) -> int:
-    """Local steps of a round over so many rows."""
+    """Local steps of a round over so many rows; under record_dp as many as look at ``epochs`` times the rows, on average."""
+    record = plan.privacy.record_dp
+    if record is not None:
+        return math.ceil(plan.training.epochs / record.sampling - 1e-9)
     return plan.training.epochs * -(-rows // plan.training.batch_size)
 
 

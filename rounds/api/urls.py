@@ -15,6 +15,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/history", calm.History.as_view(), name="api-history"),
     path("runs/<uuid:run_id>/acknowledgements", calm.Acknowledgements.as_view(), name="api-acknowledgements"),
     path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
+    path("models/<uuid:run_id>/<int:number>/evaluation", calm.VersionEvaluation.as_view(), name="api-version-evaluation"),
     path("models/<uuid:run_id>/<int:number>/state", hot.state, name="api-state"),
     path("progress", hot.progress, name="api-progress"),
     path("updates", hot.updates, name="api-updates"),

@@ -87,7 +87,12 @@ def test_conditions_name_fields_that_exist() -> None:
         {"model": {"family": "mlp", "hidden": [8, 4], "dropout": 0.25}},
         {"training": {"learning_rate": 0.0125, "seed": 7}},
         {"schedule": {"rounds": 3, "quorum": 0.5, "required": ["north"], "deadline_s": 90}},
-        {"privacy": {"record_dp": {"epsilon": 2.5}, "min_banks": 2, "min_banks_reason": "x"}},
+        {
+            "privacy": {
+                "record_dp": {"epsilon": 2.5, "bounds": {"income": (0.0, 1e6)}}, "min_banks": 2, "min_banks_reason": "x",
+            },
+            "schedule": {"select": "last"},
+        },
         {"features": [{"name": "a", "kind": "categorical", "categories": [1, 2, "x y"]}, {"name": "b", "kind": "numeric"}]},
     ],
 )

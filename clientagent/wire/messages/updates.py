@@ -9,6 +9,7 @@ from pydantic import Field
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
 from clientagent.wire.messages.evaluation import EvaluationCounts
 from clientagent.wire.messages.ledger import HeadUpdate
+from clientagent.wire.messages.privacy import PrivacyStatement
 from clientagent.wire.messages.work import WorkAnswer
 from clientagent.wire.plan import Slug
 from clientagent.wire.signing import Document, Signed
@@ -51,6 +52,7 @@ class UpdateManifest(Document):
     base_loss: Annotated[float, Field(ge=0)] | None = None
     training_s: Annotated[float, Field(ge=0)]
     counts: EvaluationCounts | None = None
+    privacy: PrivacyStatement | None = None
     environment: Environment
 
 
@@ -75,10 +77,14 @@ class Receipt(Document):
 
 
 class ReceiptAnswer(Message):
-    """The answer to updates, uploads/{id}/complete, statistics, evaluations, acknowledgements and decisions."""
+    """The answer to updates, uploads/{id}/complete, statistics, evaluations, acknowledgements and decisions.
+
+    ``privacy``: the portal's ``PrivacyCountersignature``, where the statement told of a privacy ledger.
+    """
 
     receipt: Signed
     head: HeadUpdate | None = None
+    privacy: Signed | None = None
     next: WorkAnswer | None = None
 
 
