@@ -161,9 +161,7 @@ class Ring:
 
 def _place(parties: int, segment: Segment, start: int) -> Place:
     span = largest(segment) * (2 if segment.signed else 1)
-    bits = (parties * span).bit_length()
-    if bits > 62:
-        raise Malformed(expected="segments whose sums stay below 2**62", got=f"{bits} bits for {segment.name}")
+    bits = (parties * span).bit_length()  # at most 60 by the bounds of Segment and MAX_COHORT, so int64 holds every sum
     if bits <= 32:
         return Place(segment, start, bits, per_word=32 // bits, limbs=1)
     limb = 32 - (parties - 1).bit_length()

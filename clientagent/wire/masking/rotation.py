@@ -45,7 +45,8 @@ class Rotation:
         """The next ``count`` of +-1, a bit each."""
         words = np.zeros(-(-count // 32), np.dtype("<u4"))
         self._stream.apply(words, scratch())
-        return 1.0 - 2.0 * np.unpackbits(words.view(np.uint8), bitorder="little")[:count]
+        bits = np.unpackbits(words.view(np.uint8), bitorder="little")[:count]
+        return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _hadamard(values: NDArray[np.float64]) -> NDArray[np.float64]:
