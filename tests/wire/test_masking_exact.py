@@ -65,7 +65,7 @@ def test_one_bank_may_drop_at_any_stage(stage: Stage) -> None:
     rehearsal = Rehearsal(terms, vectors, {"bank-02": stage}).run()
     counted = [bank for bank in NAMES[:4] if bank != "bank-02" or stage in (Stage.CONSISTENCY, Stage.UNMASK)]
     assert rehearsal.total() == plain_sum(plain, counted)
-    assert rehearsal.collector.dropped == {"bank-02": stage}
+    assert rehearsal.collector.dropped == ({"bank-02": stage} if stage != Stage.UNMASK else {})
 
 
 @pytest.mark.parametrize("stage", SPEAKING)

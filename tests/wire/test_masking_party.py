@@ -194,7 +194,10 @@ def test_a_dealer_cannot_pass_on_a_share_that_it_did_not_sign_for_us() -> None:
     assert own is not None
     assert others is not None
     crossed = SharePair(self_share=own.pair_share, pair_share=own.self_share)
-    for false in (own, others, crossed, b"not json", b"{}", b""):
+    rightly = rehearsal.parties[ME].receive(inbox).held["bank-01"]
+    one = [rightly.model_copy(update={"self_share": own.self_share}), rightly.model_copy(update={"pair_share": own.pair_share})]
+    assert rehearsal.parties[ME].receive(_dealt_falsely(rehearsal, inbox, rightly)).held["bank-01"] == rightly
+    for false in (own, others, crossed, *one, b"not json", b"{}", b""):
         with pytest.raises(ShareInvalid):
             rehearsal.parties[ME].receive(_dealt_falsely(rehearsal, inbox, false))
 
@@ -354,6 +357,40 @@ def test_fewer_signatures_than_the_threshold_open_nothing() -> None:
     for words in (request.consistency[:2], [], twice):
         with pytest.raises(UnmaskRefused):
             _unmask(rehearsal, request.model_copy(update={"consistency": words}))
+
+
+def test_one_that_dropped_does_not_count_among_the_signatures() -> None:
+    rehearsal, request = at(Stage.UNMASK, bank_03=Stage.MASKED)
+    of_the_dropped = resigned(request.consistency[1], ConsistencySignature, institution="bank-03")
+    with pytest.raises(ConsistencyBroken):
+        _unmask(rehearsal, request.model_copy(update={"consistency": [*request.consistency[:2], of_the_dropped]}))
+
+
+def test_both_secrets_of_one_bank_are_refused_by_name() -> None:
+    rehearsal, request = at(Stage.UNMASK, bank_03=Stage.MASKED)
+    with pytest.raises(UnmaskRefused, match="both of bank-02"):
+        _unmask(rehearsal, request.model_copy(update={"pair_of": ["bank-02", "bank-03"]}))
+
+
+def test_a_list_or_request_under_another_cohorts_name_is_refused() -> None:
+    for stage in (Stage.SHARES, Stage.MASKED, Stage.CONSISTENCY, Stage.UNMASK):
+        rehearsal, notice = at(stage)
+        rehearsal.collector = _Renamed(notice)  # type: ignore[assignment]
+        with pytest.raises(CohortMismatch):
+            rehearsal.speak(ME)
+
+
+class _Renamed:
+    """A portal that says the right thing under a wrong name."""
+
+    def __init__(self, notice: Any) -> None:
+        self._notice = notice.model_copy(update={"rid": "e" * 64})
+        self.stage = {KeyList: Stage.SHARES, ShareInbox: Stage.MASKED, SurvivorList: Stage.CONSISTENCY}.get(
+            type(notice), Stage.UNMASK
+        )
+
+    def notice(self, institution: str) -> Any:
+        return self._notice
 
 
 def test_a_signature_on_another_survivor_list_is_proof_that_somebody_lied() -> None:

@@ -166,7 +166,8 @@ def test_what_the_portal_holds_of_one_bank_looks_like_noise_whatever_it_hides(co
 
 def test_masks_of_two_cohorts_or_purposes_have_nothing_in_common() -> None:
     secret = bytes(16)
-    labels = [("self mask", "x"), ("self mask", "y"), ("commitment", "x"), ("mask key", "x"), ("box", "x", "y"), ("box", "y", "x")]
+    labels = [("self mask", "x"), ("self mask", "y"), ("commitment", "x"),
+              ("mask key", "x"), ("box", "x", "y"), ("box", "y", "x")]
     derived = {derive(secret, rid, *label) for rid in ("a" * 64, "b" * 64) for label in labels}
     assert len(derived) == 12
 

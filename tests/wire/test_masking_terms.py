@@ -111,7 +111,7 @@ def _counts(rows: int, bins: list[tuple[int, int, int]], loss: float) -> Evaluat
 def test_the_pool_is_counted_and_no_banks_own_counts_are_seen() -> None:
     reports = {
         "bank-00": _counts(10, [(0, 3, 1), (9, 2, 4)], 4.25), "bank-01": _counts(7, [(0, 7, 0)], 0.125),
-        "bank-02": _counts(0, [], 0.0), "bank-03": _counts(500_000, [(5, 499_999, 1)], 123456.789),
+        "bank-02": _counts(0, [], 0.0), "bank-03": _counts(500_000, [(5, 500_000, 0)], 123456.789),
     }
     segments = evaluation_segments(10, most_rows={"validation": 500_000, "holdout": 500_000}, parties=4)
     terms = terms_for(4, 3, purpose="evaluation", segments=segments)
@@ -121,8 +121,8 @@ def test_the_pool_is_counted_and_no_banks_own_counts_are_seen() -> None:
     sums = {name: np.array(integers) for name, integers in rehearsal.total().items()}
     for split in pooled_evaluation(sums, segments).values():
         assert split.rows == 500_010
-        assert from_sparse(split, 10).sum(axis=0).tolist() == [500_004, 6]
-        assert split.bins == [(0, 3, 1), (5, 499_999, 1), (9, 2, 4)]
+        assert from_sparse(split, 10).sum(axis=0).tolist() == [500_005, 5]
+        assert split.bins == [(0, 3, 1), (5, 500_000, 0), (9, 2, 4)]
         assert split.loss_sum == pytest.approx(123461.039, abs=1e-4)
 
 

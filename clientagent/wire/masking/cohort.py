@@ -109,8 +109,8 @@ class Cohort:
 
 
 def threshold_for(share: float, members: int) -> int:
-    """Banks that must stay: ``share`` of the cohort, rounded up in decimals as written, always more than half."""
-    return max(math.ceil(Fraction(str(share)) * members), members // 2 + 1)
+    """Banks that must stay: the plan's ``share`` (more than half) of the cohort, rounded up, in decimals as written."""
+    return math.ceil(Fraction(str(share)) * members)
 
 
 def require_distinct(advertisements: Iterable[KeyAdvertisement]) -> None:

@@ -95,9 +95,9 @@ class Collector:
 
     @property
     def dropped(self) -> dict[str, Stage]:
-        """Who fell out, and the first stage in which it was missing."""
+        """Who fell out, and the first stage in which it was missing. The last stage does not wait for all, so it drops nobody."""
         gone: dict[str, Stage] = {}
-        for stage in ORDER[: ORDER.index(self.stage)]:
+        for stage in ORDER[: min(ORDER.index(self.stage), ORDER.index(Stage.UNMASK))]:
             for bank in self.cohort.members:
                 if bank not in self.messages.get(stage, {}):
                     gone.setdefault(bank, stage)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from clientagent.wire.canonical import canonical, parse_json
@@ -23,10 +24,9 @@ from clientagent.wire.errors import (
     MaskReused,
     ShareInvalid,
     StageClosed,
-    UnmaskRefused,
 )
-from clientagent.wire.masking import keys, sharing
-from clientagent.wire.masking.cohort import Cohort, keys_digest, require_distinct
+from clientagent.wire.masking import hearing, keys, sharing
+from clientagent.wire.masking.cohort import Cohort, keys_digest
 from clientagent.wire.masking.keys import Entropy
 from clientagent.wire.masking.releases import require_single_opening
 from clientagent.wire.masking.ring import WORD, Words
@@ -97,7 +97,7 @@ class Party:
 
         Raises ``CohortMismatch`` naming what differs: an identity that is not pinned, another base, other parameters.
         """
-        _require_same(offered, own)
+        hearing.require_same(offered, own)
         cohort = Cohort(offered)
         if cohort.key_of(institution).fingerprint != identity.fingerprint:
             raise CohortMismatch(expected=f"our own key for {institution}", got="another one")
@@ -122,7 +122,7 @@ class Party:
         if self.key_list is not None:
             _require_repeated(self.key_list == key_list, "list of keys")
             return self
-        peers = self._advertisements(key_list)
+        peers = hearing.keys_of_all(key_list, self.cohort, ours=self.advertisement)
         dealt = self._deal(list(peers), identity)
         boxes = {
             peer: keys.seal(
@@ -135,15 +135,6 @@ class Party:
             rid=self.cohort.rid, institution=self.institution, keys_digest=keys_digest(key_list.advertisements), boxes=boxes
         )
         return replace(self, key_list=key_list, own_share=dealt[self.institution], shares=sign_document(shares, identity))
-
-    def _advertisements(self, key_list: KeyList) -> dict[str, KeyAdvertisement]:
-        self.cohort.require_own(key_list)
-        peers = self.cohort.open_all(key_list.advertisements, KeyAdvertisement, ConsistencyBroken)
-        if self.advertisement not in key_list.advertisements:
-            raise ConsistencyBroken(expected="our own keys in the list", got="others, or none")
-        require_distinct(peers.values())
-        self.cohort.require_enough(peers)
-        return dict(sorted(peers.items()))
 
     def _deal(self, holders: list[str], identity: PrivateKey) -> dict[str, SharePair]:
         def dealt(seed: str, kind: sharing.Kind) -> dict[str, HeldShare]:
@@ -190,6 +181,7 @@ class Party:
         dealers = list(self._held)
         if vector.shape != (self.cohort.ring.words,) or vector.dtype != WORD:
             raise Malformed(expected=f"{self.cohort.ring.words} words", got=f"{vector.shape} {vector.dtype}")
+        vector = np.ascontiguousarray(vector)
         plain_digest = _sha256(vector)
         if self.masked is not None and plain_digest != self.plain_digest:
             raise MaskReused(expected="the vector that was masked before", got="another one")
@@ -220,29 +212,11 @@ class Party:
         Raises ``ConsistencyBroken`` for a bank that dealt no shares, one that was told other keys or dealers, or a second
         list; ``CohortTooSmall`` when too few are left to hide among; ``UnmaskRefused`` when our vector is not among them.
         """
-        inputs = self._survivors(survivors)
-        told = ConsistencySignature(
-            rid=self.cohort.rid, institution=self.institution, keys_digest=self._keys_digest, dealers=list(self._held),
-            inputs=inputs,
-        )
+        told = hearing.survivors_told(survivors, self.cohort, ours=self._masked)
         if self.consistency is not None:
             _require_repeated(self._told == told, "list of survivors")
             return self
         return replace(self, consistency=sign_document(told, identity))
-
-    def _survivors(self, survivors: SurvivorList) -> dict[str, str]:
-        self.cohort.require_own(survivors)
-        mine, dealers = self._masked, list(self._held)
-        inputs = self.cohort.open_all(survivors.inputs, MaskedInput, ConsistencyBroken)
-        if strangers := set(inputs) - set(dealers):
-            raise ConsistencyBroken(expected="survivors among the dealers", got=", ".join(sorted(strangers)))
-        for bank, said in inputs.items():
-            if (said.keys_digest, said.dealers, said.words) != (self._keys_digest, dealers, mine.words):
-                raise ConsistencyBroken(expected=f"the keys and dealers that we saw, from {bank}", got="others")
-        if inputs.get(self.institution) != mine:
-            raise UnmaskRefused(expected="our masked vector among the survivors", got="another one, or none")
-        self.cohort.require_enough(inputs)
-        return {bank: inputs[bank].digest for bank in sorted(inputs)}
 
     # ---------------------------------------------------------- stage 4: unmask
     def unmask(
@@ -253,7 +227,7 @@ class Party:
         ``previous`` holds every ``opened`` of this bank; ``may_reopen`` says that fresh noise was charged, or that the
         operator consents, where this base version was opened before. Raises ``UnmaskRefused`` or ``ConsistencyBroken``.
         """
-        self._check_request(request)
+        hearing.check_request(request, self.cohort, self._told)
         require_single_opening(previous, self.opened, may_reopen=may_reopen)
         if self.answer is not None:
             return self
@@ -264,27 +238,6 @@ class Party:
             pair_shares={bank: held[bank].pair_share for bank in sorted(request.pair_of)},
         )
         return replace(self, answer=sign_document(answer, identity))
-
-    def _check_request(self, request: UnmaskRequest) -> None:
-        self.cohort.require_own(request)
-        told = self._told
-        if told is None:
-            raise UnmaskRefused(expected="a survivor list that we signed", got="none yet")
-        if both := set(request.self_of) & set(request.pair_of):
-            raise UnmaskRefused(expected="one secret of each bank", got=f"both of {', '.join(sorted(both))}")
-        dropped = sorted(set(told.dealers) - set(told.inputs))
-        if sorted(request.self_of) != list(told.inputs) or sorted(request.pair_of) != dropped:
-            raise UnmaskRefused(expected="the survivors that we signed, and the others that dropped", got="other sets")
-        self._check_consistency(request, told)
-
-    def _check_consistency(self, request: UnmaskRequest, told: ConsistencySignature) -> None:
-        """``threshold`` signatures on one list: no other list can have as many without a bank that signed both."""
-        words = self.cohort.open_all(request.consistency, ConsistencySignature, UnmaskRefused)
-        for bank, word in words.items():
-            if bank not in told.inputs or word != told.model_copy(update={"institution": bank}):
-                raise ConsistencyBroken(expected=f"from {bank} the survivors that we were told", got="another list")
-        if len(words) < self.terms.threshold:
-            raise UnmaskRefused(expected=f"{self.terms.threshold} banks' signatures", got=f"{len(words)}")
 
     @property
     def opened(self) -> Opened:
@@ -334,13 +287,6 @@ class Party:
 
 
 _ADAPTER = TypeAdapter(Party)
-
-
-def _require_same(offered: CohortTerms, own: CohortTerms) -> None:
-    for name in CohortTerms.model_fields:
-        theirs, ours = getattr(offered, name), getattr(own, name)
-        if theirs != ours:
-            raise CohortMismatch(expected=f"{name} {ours}"[:300], got=f"{theirs}"[:300])
 
 
 def _require_repeated(same: bool, what: str) -> None:

@@ -57,7 +57,7 @@ def _rules(plan: Plan) -> SecureAggregation:
 
 def _member(entry: RosterEntry, base: Base, schedule: Schedule) -> CohortMember:
     """Its weight is public: the roster's, less for staleness (1 + s)**-power (Xie et al. 2019, polynomial)."""
-    discount = (1 + base.staleness) ** -schedule.staleness_power if base.staleness else 1.0
+    discount = round((1 + base.staleness) ** -schedule.staleness_power, 6)  # a power's last bit differs between machines
     return CohortMember(
         institution=entry.institution, agent_id=entry.agent_id, public_key=entry.public_key, weight=entry.weight * discount,
         base_number=base.number, base_digest=base.digest, staleness=base.staleness,
