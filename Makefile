@@ -19,12 +19,12 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt requirements-dev.txt clientagent/pyproject.toml
+$(STAMP): requirements.txt requirements-prod.txt requirements-dev.txt clientagent/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "fedportal needs Python 3.11 or newer on the PATH." >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "Making .venv with $(PYTHON) ..."; $(PYTHON) -m venv .venv; }
+	@test -x $(BIN)/python || { echo "Making .venv with $(PYTHON) ..."; $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }; }
 	@echo "Installing what fedportal needs into .venv (the first time takes a few minutes, mostly for torch) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-r requirements.txt -r requirements-dev.txt -e ./clientagent
+		-r requirements.txt -r requirements-prod.txt -r requirements-dev.txt -e ./clientagent
 	@touch $(STAMP)
 	@echo "Ready: .venv"
 

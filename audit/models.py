@@ -20,6 +20,17 @@ class Chain(models.Model):
         return self.name
 
 
+class Epoch(models.Model):
+    """A life of this portal. A restore from a backup opens the next one: what came after the backup may be known outside."""
+
+    number = models.PositiveIntegerField(primary_key=True)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    reason = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"epoch {self.number}"
+
+
 class Entry(models.Model):
     """One sealed fact. ``body`` is JSON; ``hash`` chains it to the entry before."""
 

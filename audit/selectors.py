@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from audit.models import Chain, Entry
+from django.db.models import Max
+
+from audit.models import Chain, Entry, Epoch
 from clientagent.wire.ledger import GENESIS, verify_chain
 
 
@@ -10,6 +12,11 @@ def head_of(chain: str) -> tuple[int, str]:
     """(seq, hash) where the chain stands; (0, GENESIS) before its first entry."""
     row = Chain.objects.filter(name=chain).values_list("seq", "hash").first()
     return row or (0, GENESIS)
+
+
+def epoch() -> int:
+    """Which life of the portal this is: 0 until the first restore."""
+    return Epoch.objects.aggregate(last=Max("number"))["last"] or 0
 
 
 def links_since(chain: str, seq: int, *, upto: int) -> list[str]:

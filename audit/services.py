@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
+from django.db.models import Max
 from django.utils import timezone
 
-from audit.models import Chain, Entry
+from audit.models import Chain, Entry, Epoch
 from clientagent.wire.ledger import Entry as SealedEntry
 from clientagent.wire.ledger import seal
 
@@ -46,6 +47,14 @@ def anchor(*, chain: str, into: str, actor: str = "portal") -> Entry:
     head = open_chain(name=chain)
     Chain.objects.filter(name=chain).update(parent=open_chain(name=into))
     return append(chain=into, kind="chain_anchored", actor=actor, body={"chain": chain, "seq": head.seq, "hash": head.hash})
+
+
+def open_epoch(*, actor: str, reason: str) -> Epoch:
+    """Begin a new life of the portal after a restore, and say so on the consortium's chain."""
+    number = (Epoch.objects.aggregate(last=Max("number"))["last"] or 0) + 1
+    epoch = Epoch.objects.create(number=number, reason=reason)
+    append(chain=CONSORTIUM, kind="portal_restored", actor=actor, body={"epoch": number, "reason": reason})
+    return epoch
 
 
 def utc_text() -> str:

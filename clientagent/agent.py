@@ -7,8 +7,8 @@ speaks another protocol) ends the loop. Death at any instant is harmless: everyt
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from contextlib import suppress
 
 from clientagent.approval import ApprovalDesk, can_train, require_approved, utc_now
 from clientagent.books import Books
@@ -16,7 +16,9 @@ from clientagent.counting import answer_statistics
 from clientagent.faults import Dropped, Faults
 from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
-from clientagent.progress import Reporter
+from clientagent.progress import Reporter, Watch
+from clientagent.transport import Busy
+from clientagent.warmup import Warmup
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import (
     AgentRevoked,
@@ -27,13 +29,16 @@ from clientagent.wire.errors import (
     ProtocolUnsupported,
     Refusal,
 )
-from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
+from clientagent.wire.messages import Head, PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
+from clientagent.wire.signing import Signed
 from clientagent.work import Worker
 
 FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
 """Waiting does not mend these."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
+LONGEST_AGAIN_S = 2.0
+"""Between two looks at an order that was not done; longer, and the next round would wait for us."""
 ACTIVITY_EVERY_S = 5.0
 
 log = logging.getLogger("fedagent")
@@ -42,22 +47,29 @@ log = logging.getLogger("fedagent")
 class Agent:
     """One bank's agent, for as long as the process lives."""
 
-    def __init__(self, home: Home, portal: Portal, faults: Faults) -> None:
+    def __init__(self, home: Home, portal: Portal, faults: Faults, *, watch: Watch | None = None) -> None:
+        """``watch`` is shown each step of the work, for bars on a terminal."""
         self._home, self._portal = home, portal
-        self._reporter = Reporter(portal.progress)
+        self._reporter = Reporter(portal.progress, watch=watch)
         self._books = Books(home)
         self._desk = ApprovalDesk(home, portal)
-        self._worker = Worker(home, portal, self._books, faults, self._reporter)
+        self._warmup = Warmup()
+        self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup)
         self._again: dict[str, int] = {}
         self._noted = -ACTIVITY_EVERY_S
-        self._warming: threading.Thread | None = None
 
     def run(self, *, once: bool = False, until_idle_s: float | None = None) -> None:
         """Work until ended: by a signal, after one piece of work (``once``), or after a time without any."""
+        try:
+            self._loop(once=once, until_idle_s=until_idle_s)
+        finally:
+            self._reporter.end()
+
+    def _loop(self, *, once: bool, until_idle_s: float | None) -> None:
         idle_since, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
             try:
-                answer = self._ask(once, until_idle_s, idle_since)
+                found = self._ask(once, until_idle_s, idle_since)
                 pause = FIRST_PAUSE_S
             except FINAL:
                 raise
@@ -66,32 +78,36 @@ class Agent:
                 log.warning("%s. %s", error.sentence, error.action)
                 if once:
                     raise
-                time.sleep(pause)
+                time.sleep(max(pause, error.retry_after_s if isinstance(error, Busy) else 0.0))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
-            if answer is not None:
-                self._follow(answer)
+            if found is not None:
+                self._follow(*found)
                 idle_since = time.monotonic()
-            if once or (until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s):
+            elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
+                return
+            if once:
                 return
 
-    def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> WorkAnswer | None:
+    def _ask(self, once: bool, until_idle_s: float | None, idle_since: float) -> tuple[WorkAnswer, Head | None] | None:
         self._desk.reconsider()
         wait = WAIT_S if until_idle_s is None else max(0.0, until_idle_s - (time.monotonic() - idle_since))
-        answer = self._portal.work(wait_s=min(WAIT_S, round(wait)))
+        found = self._portal.work(wait_s=min(WAIT_S, round(wait, 1)))
+        self._home.note_state("approved")
         self._note()
-        return answer
+        return found
 
-    def _follow(self, answer: WorkAnswer) -> None:
+    def _follow(self, answer: WorkAnswer, sent: Head | None) -> None:
         """Do a piece of work and whatever the portal hands over with its receipt."""
         following: WorkAnswer | None = answer
         while following is not None:
-            following = self._handle(following)
+            following = self._handle(following, sent)
 
-    def _handle(self, answer: WorkAnswer) -> WorkAnswer | None:
+    def _handle(self, answer: WorkAnswer, sent: Head | None) -> WorkAnswer | None:
         """Do one piece of work. A refusal is logged, and makes the agent slower to look at the same order again."""
         order = answer.order
         try:
+            self._portal.check_head(answer.head, sent)
             following = self._dispatch(answer)
             self._again.pop(digest_of(order.document), None)
             return following
@@ -99,8 +115,10 @@ class Agent:
             raise
         except Dropped:
             log.info("this rehearsal's bank leaves the round")
+            time.sleep(FIRST_PAUSE_S)  # it looks again soon: the next round may open at any time
+            return None
         except LedgerBroken as error:
-            self._stop_run(order.document, error)
+            self._stop_run(order, error)
         except PortalUnreachable as error:
             log.warning("%s; the work waits on disk", error.sentence)
         except Refusal as error:
@@ -120,7 +138,8 @@ class Agent:
         if kind == "statistics_order":
             order = self._portal.open(signed, StatisticsOrder)
             self._portal.attend(order.run)
-            self._warm(order)
+            if require_approved(self._home, order.plan_hash).training.epochs and can_train():
+                self._warmup.start()
             return answer_statistics(self._home, self._portal, self._books, order).next
         if kind == "work_order":
             work = self._portal.open(signed, WorkOrder)
@@ -128,25 +147,21 @@ class Agent:
             return self._worker.do(signed, work).next
         raise Malformed(expected="a plan notice, a statistics order or a work order", got=str(kind)[:60])
 
-    def _warm(self, order: StatisticsOrder) -> None:
-        """Import torch while the others count: it takes seconds, and round 1 should not wait for it."""
-        if require_approved(self._home, order.plan_hash).training.epochs and can_train() and self._warming is None:
-            self._warming = threading.Thread(target=_import_models, name="warm", daemon=True)
-            self._warming.start()
-
-    def _stop_run(self, document: dict[str, object], error: LedgerBroken) -> None:
+    def _stop_run(self, order: Signed, error: LedgerBroken) -> None:
         """The portal's history does not extend what we saw: nothing more for this run until a person has looked."""
-        run = document.get("run")
+        run = str(order.document.get("run"))
         log.critical("%s. The agent stops run %s. %s", error.sentence, run, error.action)
         self._note(problem=error.sentence)
-        if isinstance(run, str):
-            folder = self._home.run(run)
-            if folder.stopped is None:
-                folder.stop(error.problem())
+        folder = self._home.run(run)
+        if folder.stopped is None:
+            folder.stop(error.problem())
+        if order.document.get("type") == "work_order":
+            with suppress(Refusal):
+                self._worker.refuse(self._portal.open(order, WorkOrder), error)
 
     def _wait_after(self, order_digest: str) -> None:
         times = self._again[order_digest] = self._again.get(order_digest, 0) + 1
-        time.sleep(min(FIRST_PAUSE_S * 2 ** (times - 1), LONGEST_PAUSE_S))
+        time.sleep(min(FIRST_PAUSE_S * 2 ** min(times - 1, 10), LONGEST_AGAIN_S))
 
     def _note(self, problem: str = "") -> None:
         """What ``fedagent status`` shows; written now and then, not for each round."""
@@ -154,7 +169,3 @@ class Agent:
         if problem or now - self._noted >= ACTIVITY_EVERY_S:
             self._noted = now
             self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))
-
-
-def _import_models() -> None:
-    from clientagent import models  # noqa: F401 - the import is the work

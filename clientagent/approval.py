@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from clientagent.home import Home, StoredDecision
 from clientagent.policy import Verdict, decide, load_policy
 from clientagent.portal import Portal
-from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported
+from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported, PolicyInvalid
 from clientagent.wire.messages import Decision, PlanNotice
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import sign_document
@@ -34,6 +34,7 @@ class ApprovalDesk:
 
     def __init__(self, home: Home, portal: Portal) -> None:
         self._home, self._portal = home, portal
+        self._looked: tuple[int, ...] = ()
 
     def fetch(self, plan_hash: str) -> Plan:
         """The plan, from disk or from the portal. Raises ``PlanHashMismatch`` and ``PlanInvalid``."""
@@ -46,18 +47,27 @@ class ApprovalDesk:
     def answer(self, notice: PlanNotice) -> Decision:
         """Decide on the plan of a notice and say so. One that is not what its hash says, or unreadable, is refused."""
         try:
-            return self._settle(notice.plan_hash, portal_approval=notice.portal_approval)
+            return self._settle(notice.plan_hash, asked=True, portal_approval=notice.portal_approval)
         except (PlanHashMismatch, PlanInvalid) as error:
             return self._say(notice.plan_hash, Verdict("refused", "policy", error.sentence))
 
     def reconsider(self) -> None:
         """Say what did not reach the portal; look again at what waits for a hand: ``policy.toml`` may be wider now."""
-        for plan_hash in self._home.plan_hashes():
-            stored = self._home.decision(plan_hash)
-            if stored and not stored.posted:
-                self._post(stored)
-            elif stored and stored.said.decision == "pending":
-                self._settle(plan_hash, portal_approval=False)
+        if self._looked == (state := self._home.decisions_state):
+            return
+        try:
+            for plan_hash in self._home.plan_hashes():
+                self._look_again(plan_hash)
+        except PolicyInvalid as error:
+            log.error("%s. %s", error.sentence, error.action)
+        self._looked = state
+
+    def _look_again(self, plan_hash: str) -> None:
+        stored = self._home.decision(plan_hash)
+        if stored and not stored.posted:
+            self._post(stored)
+        elif stored and stored.said.decision == "pending":
+            self._settle(plan_hash, asked=False)
 
     def say_by_hand(self, plan_hash: str, decision: str, reason: str = "") -> Decision:
         """What a person at the bank said. Raises ``PlanUnsupported`` for an approval of what cannot run here."""
@@ -68,14 +78,15 @@ class ApprovalDesk:
             raise PlanUnsupported(expected="a plan that this agent can run", got=verdict.reason)
         return self._say(plan_hash, hand)
 
-    def _settle(self, plan_hash: str, *, portal_approval: bool) -> Decision:
+    def _settle(self, plan_hash: str, *, asked: bool, portal_approval: bool = False) -> Decision:
+        """Decide; a word that stands is said again only to a portal that asks."""
         stored = self._home.decision(plan_hash)
         by_hand = stored is not None and stored.said.by == "hand"
         hand = Verdict(stored.said.decision, "hand", stored.said.reason) if stored and by_hand else None
         verdict = self._decide(self.fetch(plan_hash), hand, portal_approval=portal_approval)
-        if stored and _same(stored.said, verdict):
-            return self._post(stored)
-        return self._say(plan_hash, verdict)
+        if not stored or not _same(stored.said, verdict):
+            return self._say(plan_hash, verdict)
+        return self._post(stored) if asked else stored.said
 
     def _decide(self, plan: Plan, hand: Verdict | None, *, portal_approval: bool) -> Verdict:
         policy = load_policy(self._home.policy_path)

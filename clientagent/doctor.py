@@ -26,7 +26,7 @@ from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.home import Home, Identity
 from clientagent.policy import load_policy
-from clientagent.transport import Transport, json_of
+from clientagent.transport import UNTRUSTED, Transport, json_of
 from clientagent.wire import PROTOCOL
 from clientagent.wire.errors import PortalUnreachable, Refusal
 from clientagent.wire.http import MAX_AGE_S
@@ -91,7 +91,7 @@ def _try(name: str, check: Callable[[str], Hop], url: str) -> Hop:
 _ADVICE = {
     "DNS": "Check the portal's name in agent.json and this machine's name server.",
     "TCP": "Ask the network team to allow outbound connections to this host and port, or set HTTPS_PROXY.",
-    "TLS": "Install the certificate authority of the portal, or of the inspecting proxy, in the system's trust store.",
+    "TLS": UNTRUSTED,
 }
 
 

@@ -23,6 +23,8 @@ from clientagent.wire.messages import Message
 
 VARIABLE = "FEDAGENT_FAULTS"
 SLOWNESS = 10
+LEAST_UPLOAD_S = 0.1
+"""What an upload takes at least for ``slow``, which otherwise goes by the time that the pull of the same bytes took."""
 FLIP = -10.0
 Phase = Literal["pulled", "training", "uploading"]
 
@@ -43,6 +45,7 @@ class Dropped(Exception):
 class Faults:
     def __init__(self, faults: list[Fault], marks: Path) -> None:
         self._faults, self._marks = faults, marks
+        self._pulled_s = 0.0
 
     @classmethod
     def from_environment(cls, marks: Path) -> Faults:
@@ -61,10 +64,15 @@ class Faults:
             self._die_once(round_number, phase)
         if "drop" in actions:
             raise Dropped
+        if "slow" in actions and phase == "uploading":  # before: what has arrived cannot be made late
+            time.sleep((SLOWNESS - 1) * max(self._pulled_s, LEAST_UPLOAD_S))
         started = time.monotonic()
         yield
-        if "slow" in actions:
-            time.sleep((SLOWNESS - 1) * (time.monotonic() - started))
+        took = time.monotonic() - started
+        if phase == "pulled":
+            self._pulled_s = took
+        if "slow" in actions and phase != "uploading":
+            time.sleep((SLOWNESS - 1) * took)
 
     def factor(self, round_number: int) -> float:
         """What the update is multiplied by."""

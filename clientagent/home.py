@@ -14,14 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from clientagent.files import read_document, write_atomic, write_document
+from clientagent.files import read_document, read_unsynced, write_atomic, write_document
 from clientagent.lock import held
 from clientagent.runs import RunFolder
 from clientagent.wire.errors import Malformed, NotEnrolled, NotFound
-from clientagent.wire.messages import Decision, Digest, Enrolment, Head, Id, Message, PlanDocument, Receipt
+from clientagent.wire.messages import Decision, Digest, Enrolment, Head, HeadUpdate, Id, Message, PlanDocument, Receipt
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.signing import PrivateKey, PublicKey, Signed, parse
 
+State = Literal["pending", "approved", "revoked"]
 DEFAULT = Path("~/.fedagent")
 
 
@@ -35,7 +36,7 @@ class Identity(Message):
     institution_name: str
     name: str
     key_fingerprint: Digest
-    state: Literal["pending", "approved", "revoked"]
+    state: State
 
     @property
     def root(self) -> PublicKey:
@@ -60,6 +61,13 @@ class StoredDecision(Message):
         return parse(Decision, self.decision.document)
 
 
+class Evidence(Message):
+    """Two heads of one chain that the portal signed and of which one does not extend the other."""
+
+    known: Signed | None
+    shown: HeadUpdate
+
+
 class Activity(Message):
     """When the running agent was last in touch, and what troubled it, for ``fedagent status``."""
 
@@ -75,6 +83,7 @@ class Home:
         self.policy_path = self.path / "policy.toml"
         self.key_path = self.path / "key.pem"
         self.lock_path = self.path / "lock"
+        self._state: State | None = None
 
     # ------------------------------------------------------------------ identity
     @cached_property
@@ -109,7 +118,14 @@ class Home:
             state=enrolment.state,
         )
         write_document(self.path / "agent.json", identity)
+        self._state = identity.state
         return identity
+
+    def note_state(self, state: State) -> None:
+        """Where the enrolment stands, as seen from an answer; written only when it is news."""
+        if self._state != state:
+            write_document(self.path / "agent.json", self.require_identity().model_copy(update={"state": state}))
+            self._state = state
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -153,20 +169,33 @@ class Home:
     def save_decision(self, stored: StoredDecision) -> None:
         write_document(self.path / "approvals" / f"{stored.said.plan_hash}.json", stored)
 
+    @property
+    def decisions_state(self) -> tuple[int, ...]:
+        """Changes whenever ``policy.toml`` or a decision does: a look at two times instead of at every file."""
+        paths = (self.policy_path, self.path / "approvals")
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
     def is_approved(self, plan_hash: str) -> bool:
         stored = self.decision(plan_hash)
         return stored is not None and stored.said.decision == "approved"
 
     # ------------------------------------------------------------- ledger heads
     def head(self, chain: str) -> Head | None:
-        signed = read_document(self._head_path(chain), Signed)
+        signed = read_unsynced(self._head_path(chain), Signed)
         return parse(Head, signed.document) if signed else None
 
     def save_head(self, signed: Signed) -> None:
-        write_document(self._head_path(str(signed.document["chain"])), signed)
+        """Not synced, as it comes with each answer: an older head, after a power cut, still holds the portal to its word."""
+        write_document(self._head_path(str(signed.document["chain"])), signed, sync=False)
+
+    def save_evidence(self, head: Head, shown: HeadUpdate) -> None:
+        """A head that does not extend the one we know: both bear the portal's signature, so this file proves it."""
+        known = read_unsynced(self._head_path(head.chain), Signed)
+        name = f"{_file_name(head.chain)}-{head.epoch}-{head.seq}.json"
+        write_document(self.path / "evidence" / name, Evidence(known=known, shown=shown))
 
     def heads(self) -> list[Head]:
-        signed = [read_document(path, Signed) for path in sorted((self.path / "heads").glob("*.json"))]
+        signed = [read_unsynced(path, Signed) for path in sorted((self.path / "heads").glob("*.json"))]
         return [parse(Head, one.document) for one in signed if one]
 
     def _head_path(self, chain: str) -> Path:
@@ -174,17 +203,17 @@ class Home:
 
     # -------------------------------------------------------- receipts, activity
     def save_receipt(self, receipt: Receipt, stored: StoredReceipt) -> None:
-        write_document(self.path / "receipts" / f"{receipt.id}.json", stored)
+        write_document(self.path / "receipts" / f"{receipt.id}.json", stored, settle=False)
 
     def receipt_paths(self) -> list[Path]:
         return sorted((self.path / "receipts").glob("*.json"))
 
     @property
     def activity(self) -> Activity | None:
-        return read_document(self.path / "activity.json", Activity)
+        return read_unsynced(self.path / "activity.json", Activity)
 
     def save_activity(self, activity: Activity) -> None:
-        write_document(self.path / "activity.json", activity)
+        write_document(self.path / "activity.json", activity, sync=False)
 
     # ---------------------------------------------------------------------- runs
     def run(self, run_id: str) -> RunFolder:

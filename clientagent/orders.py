@@ -53,7 +53,7 @@ def terms_of(home: Home, portal: Portal, order: WorkOrder) -> Terms:
 
 
 def _check_base(terms: Terms, order: WorkOrder) -> None:
-    rounds = terms.plan.schedule.rounds
+    rounds = terms.plan.versions(len(terms.manifest.roster))
     if order.base_bytes != terms.layout.file_bytes:
         raise BaseMismatch(expected=f"a base of {terms.layout.file_bytes} bytes", got=f"{order.base_bytes} bytes")
     if order.base_number == 0 and order.base_digest != terms.manifest.initial_digest:
@@ -81,11 +81,16 @@ def pin_work(terms: Terms, signed: Signed, order: WorkOrder) -> tuple[WorkFolder
                 got=order.base_digest, action="Do not go on: one round has one base. Tell the auditor.",
             )
     work = terms.folder.work(order.round, order.attempt)
-    pinned = work.pinned or work.pin(signed, seed_of(terms.plan, order.institution, order.round))
+    pinned = work.pinned or work.pin(signed, seed_of(terms.plan, order))
     return work, pinned.seed
 
 
-def seed_of(plan: Plan, institution: str, round_number: int) -> int:
-    """The randomness of one bank in one round: the same in every rehearsal, different for every bank and round."""
-    text = f"{plan.training.seed}\n{institution}\n{round_number}"
+def seed_of(plan: Plan, order: WorkOrder) -> int:
+    """The randomness of one bank in one round: the same in every rehearsal, different for every bank and round.
+
+    In async mode another slot from the same base is new work and gets randomness of its own.
+    """
+    text = f"{plan.training.seed}\n{order.institution}\n{order.round}"
+    if plan.schedule.mode == "async":
+        text += f"\n{order.attempt}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - SEED_BITS)

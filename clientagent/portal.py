@@ -79,15 +79,16 @@ class Portal:
         path = f"enrolments/{self.identity.agent_id}"
         return self._open(parse(Signed, json_of(self.transport.exchange("GET", path))), Enrolment)
 
-    def work(self, wait_s: int = WAIT_S) -> WorkAnswer | None:
-        """The next piece of work, or None when there was none for ``wait_s`` seconds."""
+    def work(self, wait_s: float = WAIT_S) -> tuple[WorkAnswer, Head | None] | None:
+        """The next piece of work and the head that was shown when asking, or None after ``wait_s`` seconds without any.
+
+        Whoever does the work first checks its head (``check_head``): then it is known which run a broken ledger stops.
+        """
         seen = self._seen()
-        response = self.transport.exchange("GET", f"work?wait={wait_s}", seen=seen, read_s=wait_s + 15.0)
+        response = self.transport.exchange("GET", f"work?wait={wait_s:g}", seen=seen, read_s=wait_s + 15.0)
         if response.status_code == 204:
             return None
-        answer = parse(WorkAnswer, json_of(response))
-        self.check_head(answer.head, seen)
-        return answer
+        return parse(WorkAnswer, json_of(response)), seen
 
     def plan(self, plan_hash: str) -> tuple[Signed, Plan]:
         """A plan, signed by the portal and with the hash that was asked for. Raises ``PlanHashMismatch``."""
@@ -197,7 +198,7 @@ class Portal:
     def _post_statement(
         self, path: str, body: bytes, content_type: str, statement: Signed, run: str | None
     ) -> ReceiptAnswer:
-        """Send a statement; its receipt is verified and kept before anything else happens."""
+        """Send a statement; its receipt is verified and kept before anything else happens, and the heads are checked."""
         seen = self._seen(run)
         response = self.transport.exchange("POST", path, body=body, content_type=content_type, seen=seen)
         answer = parse(ReceiptAnswer, json_of(response))
@@ -205,6 +206,7 @@ class Portal:
         check_receipt(receipt, statement, self.identity.institution)
         self._home.save_receipt(receipt, StoredReceipt(receipt=answer.receipt, statement=statement))
         self.check_head(answer.head, seen)
-        if answer.next is not None:
-            self.check_head(answer.next.head, seen)
-        return answer
+        if answer.next is None:
+            return answer
+        self.check_head(answer.next.head, seen)
+        return answer.model_copy(update={"next": answer.next.model_copy(update={"head": None})})

@@ -11,14 +11,16 @@ from clientagent.wire.messages import Progress
 
 EVERY_S = 0.25
 
+Watch = Callable[[Progress], None]
+
 log = logging.getLogger("fedagent.progress")
 
 
 class Reporter:
     """Call ``tell`` as often as you like. What is told within a quarter of a second of the end of the work is not sent."""
 
-    def __init__(self, send: Callable[[Progress], None], *, every_s: float = EVERY_S) -> None:
-        self._send, self._every_s = send, every_s
+    def __init__(self, send: Watch, *, every_s: float = EVERY_S, watch: Watch | None = None) -> None:
+        self._send, self._every_s, self._watch = send, every_s, watch
         self._latest: Progress | None = None
         self._told = threading.Event()
         self._ended = threading.Event()
@@ -26,6 +28,8 @@ class Reporter:
         self._thread.start()
 
     def tell(self, progress: Progress) -> None:
+        if self._watch:
+            self._watch(progress)
         self._latest = progress
         self._told.set()
 

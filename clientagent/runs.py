@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from clientagent.files import read_document, write_atomic, write_document
+from clientagent.files import read_document, read_unsynced, write_atomic, write_document
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.errors import Problem
 from clientagent.wire.messages import ManifestAnswer, Message, RunManifest, UpdateManifest, WorkOrder
@@ -54,7 +54,7 @@ class WorkFolder:
 
     def pin(self, order: Signed, seed: int) -> PinnedOrder:
         pinned = PinnedOrder(order=order, seed=seed)
-        write_document(self.path / "order.json", pinned)
+        write_document(self.path / "order.json", pinned, settle=False)
         return pinned
 
     @property
@@ -62,8 +62,8 @@ class WorkFolder:
         return read_document(self.path / "manifest.json", Signed)
 
     def finish(self, update: bytes, manifest: Signed) -> None:
-        """The update first, then its manifest: where there is a manifest, the bytes are whole."""
-        write_atomic(self.update_path, update)
+        """The update first, then its manifest: where there is a manifest, order and bytes are there and whole."""
+        write_atomic(self.update_path, update, settle=False)
         write_document(self.path / "manifest.json", manifest)
 
     def holds(self, manifest: UpdateManifest) -> bool:
@@ -72,10 +72,11 @@ class WorkFolder:
 
     @property
     def receipt(self) -> Signed | None:
-        return read_document(self.path / "receipt.json", Signed)
+        return read_unsynced(self.path / "receipt.json", Signed)
 
     def save_receipt(self, receipt: Signed) -> None:
-        write_document(self.path / "receipt.json", receipt)
+        """A copy, to see at a glance that this work is done; the receipt itself is in the home's ``receipts/``."""
+        write_document(self.path / "receipt.json", receipt, sync=False)
 
 
 class RunFolder:

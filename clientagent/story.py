@@ -13,6 +13,7 @@ from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import (
+    AggregationEntry,
     AggregationManifest,
     Decision,
     PreprocessingSpec,
@@ -24,6 +25,11 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.signing import PublicKey, Signed, open_signed, parse
 
 WEIGHTS_TOLERANCE = 1e-6
+STATES = {
+    "run_proposed": "proposed", "run_preparing": "preparing", "manifest_signed": "running", "run_paused": "paused",
+    "run_resumed": "running", "run_finished": "finished", "run_stopped": "stopped", "run_failed": "failed",
+}  # fmt: skip
+"""What a run's state is after an entry of this kind."""
 
 
 class Slot(NamedTuple):
@@ -50,15 +56,19 @@ class Story:
     """Call ``read`` for each entry in order, then ``end``. Raises ``LedgerBroken`` naming the entry that does not fit."""
 
     def __init__(
-        self, plan: Plan, signed: Signed | None, manifest: RunManifest | None, preprocessing: PreprocessingSpec | None
+        self, run: str, plan: Plan, signed: Signed | None, manifest: RunManifest | None, preprocessing: PreprocessingSpec | None
     ) -> None:
-        self._plan, self._signed, self._manifest = plan, signed, manifest
+        self._run, self._plan, self._signed, self._manifest = run, plan, signed, manifest
         self._roster: dict[str, RosterEntry] = {entry.institution: entry for entry in manifest.roster} if manifest else {}
         self.accepted: dict[Slot, Accepted] = {}
         self.closed: dict[tuple[int, int], Closed] = {}
+        self._used: set[Slot] = set()
         self.versions: dict[int, str] = {}
         self.remarks: list[str] = []
         self._manifest_seen = False
+        self.number: int | None = None
+        self.state = "draft"
+        self.reasons: set[str] = {""}
         self._readers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run_proposed": self._run_proposed,
             "plan_decided": self._plan_decided,
@@ -67,11 +77,15 @@ class Story:
             "update_accepted": self._update_accepted,
             "round_closed": self._round_closed,
             "version_published": self._version_published,
+            "run_finished": self._run_finished,
+            "result_acknowledged": self._result_acknowledged,
         }
         if manifest:
             self._check_manifest(manifest, preprocessing)
 
     def read(self, entry: Entry) -> None:
+        self.state = STATES.get(entry.kind, self.state)
+        self.reasons.add(str(entry.body.get("reason", "")))
         reader = self._readers.get(entry.kind)
         if reader is None:
             return
@@ -88,18 +102,15 @@ class Story:
         """What can only be judged when all is read."""
         if self._manifest and not self._manifest_seen:
             _fail("an entry manifest_signed", "none")
-        used = {
-            Slot(*place, entry.institution)
-            for place, closed in self.closed.items()
-            for entry in closed.aggregation.entries
-        }
-        unused = sum(slot not in used for slot in self.accepted)
+        unused = len(self.accepted) - len(self._used)
         if unused:
             self.remarks.append(f"{unused} accepted updates belong to attempts that were not aggregated")
 
     # ------------------------------------------------------------------ manifest
     def _check_manifest(self, manifest: RunManifest, preprocessing: PreprocessingSpec | None) -> None:
+        _same("the manifest's run", self._run, manifest.run)
         _same("the manifest's plan", self._plan.hash, manifest.plan_hash)
+        _same("the manifest's project", self._plan.project, manifest.project)
         if preprocessing is None:
             _fail("the preprocessing that the manifest names", "none")
         _same("the preprocessing", manifest.preprocessing_digest, digest_of(preprocessing))
@@ -109,7 +120,9 @@ class Story:
         _same("the initial weights", _initial_digest(self._plan, manifest.inputs), manifest.initial_digest)
 
     def _run_proposed(self, body: dict[str, Any]) -> None:
+        _same("the run", self._run, body["run"])
         _same("the plan", self._plan.hash, body["plan_hash"])
+        self.number = body["number"]
 
     def _plan_decided(self, body: dict[str, Any]) -> None:
         """A bank's word, checked where the roster shows its key; a bank that never got a seat has none in this file."""
@@ -142,7 +155,7 @@ class Story:
             _fail("an institution of the roster", slot.institution)
         manifest = open_signed(parse(Signed, body["manifest"]), PublicKey.from_text(entry.public_key), UpdateManifest)
         facts: list[tuple[str, Any, Any]] = [
-            ("the run", self._manifest.run, manifest.run),
+            ("the run", self._run, manifest.run),
             ("the run's manifest", self._signed.digest, manifest.manifest_digest),
             ("the place", slot, Slot(manifest.round, manifest.attempt, manifest.institution)),
             ("the agent", entry.agent_id, manifest.agent_id),
@@ -161,25 +174,38 @@ class Story:
         aggregation = parse(AggregationManifest, body["aggregation"])
         _same("the digest of the aggregation", digest_of(aggregation), body["digest"])
         _same("the round", (body["round"], body["attempt"]), (aggregation.round, aggregation.attempt))
-        _same("the run", self._manifest.run if self._manifest else None, aggregation.run)
+        _same("the run", self._run, aggregation.run)
         _same("the base version", self.versions.get(aggregation.base_number), aggregation.base_digest)
         _same("the strategy", digest_of(self._plan.strategy), digest_of(aggregation.strategy))
         banks = [entry.institution for entry in aggregation.entries]
-        if not banks or len(set(banks)) != len(banks):
+        if not banks or (self._plan.schedule.mode == "sync" and len(set(banks)) != len(banks)):
             _fail("each bank once", ", ".join(banks) or "none")
         for entry in aggregation.entries:
-            accepted = self.accepted.get(Slot(aggregation.round, aggregation.attempt, entry.institution))
-            if accepted is None:
-                _fail(f"an accepted update of {entry.institution} in round {aggregation.round}", "none")
-            _same(f"the update of {entry.institution}", accepted.update_digest, entry.update_digest)
+            accepted = self._use(aggregation, entry)
             _same(f"the rows of {entry.institution}", accepted.rows, entry.rows)
-        total = sum(entry.weight for entry in aggregation.entries)
+        power = self._plan.schedule.staleness_power
+        total = sum(entry.weight * (1 + entry.staleness) ** power for entry in aggregation.entries)
         if abs(total - 1) > WEIGHTS_TOLERANCE:
-            _fail("weights that sum to 1", f"{total:g}")
+            _fail("weights that sum to 1, but for the discount of stale updates", f"{total:g}")
         place = (aggregation.round, aggregation.attempt)
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")
         self.closed[place] = Closed(body["digest"], aggregation)
+
+    def _use(self, aggregation: AggregationManifest, entry: AggregationEntry) -> Accepted:
+        """The accepted update that an entry names, as old as it says; each counts once.
+
+        In sync mode a fresh update belongs to this very attempt; in async mode slots of one round are told apart by digest.
+        """
+        begun = aggregation.round - entry.staleness
+        is_exact = self._plan.schedule.mode == "sync" and not entry.staleness
+        for slot, accepted in self.accepted.items():
+            if (slot.round, slot.institution) != (begun, entry.institution) or slot in self._used:
+                continue
+            if accepted.update_digest == entry.update_digest and (not is_exact or slot.attempt == aggregation.attempt):
+                self._used.add(slot)
+                return accepted
+        _fail(f"an accepted update of {entry.institution} begun in round {begun}", f"none with digest {entry.update_digest[:16]}")
 
     def _version_published(self, body: dict[str, Any]) -> None:
         number = body["number"]
@@ -193,6 +219,12 @@ class Story:
             _same("the parent", aggregation.base_digest, body["parent_digest"])
             _same("the parent's number", number - 1, aggregation.base_number)
         self.versions[number] = body["digest"]
+
+    def _run_finished(self, body: dict[str, Any]) -> None:
+        _same(f"version {body['selected']} as it was published", self.versions.get(body["selected"]), body["digest"])
+
+    def _result_acknowledged(self, body: dict[str, Any]) -> None:
+        _same(f"version {body['number']} as it was published", self.versions.get(body["number"]), body["digest"])
 
     def _aggregation_of(self, round_number: int, digest: str) -> AggregationManifest:
         for closed in self.closed.values():

@@ -11,13 +11,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
 from clientagent import __version__
+from clientagent.wire import errors
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed, PortalUnreachable, Refusal, TooManyRequests
 from clientagent.wire.http import sign_request
@@ -29,22 +29,33 @@ CONNECT_S = 10.0
 READ_S = 60.0
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
+LONGEST_BUSY_S = 60.0
+UNTRUSTED = "Install the certificate authority of the portal, or of the inspecting proxy, in the system's trust store."
 MAX_REDIRECTS = 3
 MAX_ANSWER_BYTES = 64 * 2**20
 
 log = logging.getLogger("fedagent.portal")
 
 
+class Busy(TooManyRequests):
+    """HTTP 429, with the time after which to come again."""
+
+    def __init__(self, *, expected: str, got: str, action: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(expected=expected, got=got, action=action)
+        self.retry_after_s = retry_after_s
+
+
+class WrongWay(PortalUnreachable):
+    """Whoever answered is not to be spoken to; trying again does not mend it."""
+
+
 class UnknownRefusal(Refusal):
     """The portal refused with a code that this version does not know."""
 
 
-def _kinds(base: type[Refusal] = Refusal) -> dict[str, type[Refusal]]:
-    found = {base.code: base}
-    for kind in base.__subclasses__():
-        if kind is not UnknownRefusal:
-            found |= _kinds(kind)
-    return found
+_KINDS = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Refusal)
+}  # fmt: skip
 
 
 def refusal_of(status: int, body: bytes) -> Refusal:
@@ -55,7 +66,7 @@ def refusal_of(status: int, body: bytes) -> Refusal:
     except (Malformed, KeyError):
         text = body[:120].decode(errors="replace")
         return PortalUnreachable(expected="an answer of the portal", got=f"HTTP {status}: {text}")
-    kind = _kinds().get(code)
+    kind = _KINDS.get(code)
     if kind is None:
         return UnknownRefusal(**{**texts, "got": f"{code}: {texts['got']}"})
     return kind(**texts)
@@ -65,10 +76,7 @@ class Transport:
     """The way to one portal with one key."""
 
     def __init__(self, url: str, key: PrivateKey, *, patience_s: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Malformed(expected="an address like https://portal.example", got=url[:200])
-        self.url = url.rstrip("/")
+        self.url = _address(url)
         self.key = key
         self.patience_s = patience_s
         self._client = httpx2.Client(
@@ -94,8 +102,12 @@ class Transport:
         while True:
             try:
                 return self._once(method, self.url + PREFIX + path, body, extra, seen, read_s)
-            except (PortalUnreachable, TooManyRequests) as error:
-                pause = max(delay * random.uniform(0.5, 1.0), getattr(error, "retry_after_s", 0.0))
+            except WrongWay:
+                raise
+            except (PortalUnreachable, Busy) as error:
+                pause = delay * random.uniform(0.5, 1.0)
+                if isinstance(error, Busy):
+                    pause = max(pause, error.retry_after_s)
                 if time.monotonic() + pause > until:
                     raise
                 log.debug("%s %s: %s; again in %.1f s", method, path, error, pause)
@@ -110,7 +122,7 @@ class Transport:
             if not response.has_redirect_location:
                 return _judge(response)
             url = _same_portal(url, response.headers["location"])
-        raise PortalUnreachable(expected="an answer", got=f"more than {MAX_REDIRECTS} redirects, last to {url}")
+        raise WrongWay(expected="an answer", got=f"more than {MAX_REDIRECTS} redirects, last to {url}")
 
     def _send(
         self, method: str, url: str, body: bytes, extra: Mapping[str, str], seen: Head | None, read_s: float
@@ -124,10 +136,14 @@ class Transport:
                 method, url, content=body or None, headers={**extra, **headers}, timeout=timeout
             )
             return self._client.send(request)
-        except httpx2.TransportError as error:
-            raise PortalUnreachable(expected=f"an answer from {self.url}", got=_reason(error)) from error
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            raise PortalUnreachable(expected="an HTTP answer", got=_reason(error)) from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> PortalUnreachable:
+        expected, got = f"an answer from {self.url}", f"{type(error).__name__}: {error}"[:300]
+        if "CERTIFICATE_VERIFY_FAILED" in got:
+            return WrongWay(expected=expected, got=got, action=UNTRUSTED)
+        return PortalUnreachable(expected=expected, got=got)
 
     def download(
         self, path: str, *, size: int, seen: Head | None = None, moved: Callable[[int], None] = lambda _: None
@@ -139,6 +155,8 @@ class Transport:
             before = len(data)
             try:
                 self._stream(path, data, size, seen, moved)
+            except WrongWay:
+                raise
             except PortalUnreachable:
                 if len(data) > before:
                     until, delay = time.monotonic() + self.patience_s, FIRST_DELAY_S
@@ -170,10 +188,21 @@ class Transport:
                     moved(len(data))
                     if len(data) > size:
                         raise Malformed(expected=f"{size} bytes", got="more")
-        except httpx2.TransportError as error:
-            raise PortalUnreachable(expected=f"an answer from {self.url}", got=_reason(error)) from error
+        except httpx2.RequestError as error:
+            raise self._unreachable(error) from error
         if len(data) < size:
             raise PortalUnreachable(expected=f"{size} bytes", got=f"{len(data)} bytes, then the end")
+
+
+def _address(text: str) -> str:
+    """The portal's address in the one spelling that is signed. Raises ``Malformed``."""
+    try:
+        url = httpx2.URL(text.strip())
+    except httpx2.InvalidURL as error:
+        raise Malformed(expected="an address like https://portal.example", got=f"{text[:200]} ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+        raise Malformed(expected="an address like https://portal.example", got=text[:200])
+    return str(url).rstrip("/")
 
 
 def json_of(response: httpx2.Response) -> dict[str, Any]:
@@ -188,11 +217,12 @@ def _judge(response: httpx2.Response) -> httpx2.Response:
     if response.status_code >= 500:
         raise PortalUnreachable(expected="an answer of the portal", got=f"HTTP {response.status_code}")
     error = refusal_of(response.status_code, response.content)
-    if response.status_code == 429:
-        error = error if isinstance(error, TooManyRequests) else TooManyRequests(got=f"HTTP 429 from {response.url.host}")
-        with suppress(ValueError):
-            error.retry_after_s = min(float(response.headers.get("retry-after", 0)), 60.0)  # type: ignore[attr-defined]
-    raise error
+    raise _busy(error, response.headers.get("retry-after", "")) if response.status_code == 429 else error
+
+
+def _busy(error: Refusal, after: str) -> Busy:
+    seconds = min(float(after), LONGEST_BUSY_S) if after.isascii() and after.isdigit() else 0.0
+    return Busy(expected=error.expected, got=error.got, action=TooManyRequests.advice, retry_after_s=seconds)
 
 
 def _same_portal(url: str, location: str) -> str:
@@ -200,12 +230,8 @@ def _same_portal(url: str, location: str) -> str:
     target = urljoin(url, location)
     was, new = urlsplit(url), urlsplit(target)
     if was.hostname != new.hostname or (was.scheme, new.scheme) == ("https", "http"):
-        raise PortalUnreachable(
+        raise WrongWay(
             expected=f"an answer from {was.hostname}", got=f"a redirect to {target[:200]}",
             action="The agent follows no redirect to another host: a proxy or a sign-in page is in between, or the portal moved.",
         )
     return target
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]

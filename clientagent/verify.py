@@ -77,13 +77,14 @@ def verify_history(data: bytes, *, portal_key: str | None = None) -> Verified:
     head = _check_chain(history, root)
     plan = _check_plan(history, root)
     manifest = open_signed(history.manifest, root, RunManifest) if history.manifest else None
-    story = Story(plan, history.manifest, manifest, history.preprocessing)
+    run = head.chain.removeprefix("run/")
+    story = Story(run, plan, history.manifest, manifest, history.preprocessing)
     for sealed in history.entries:
         story.read(sealed.entry)
     story.end()
-    _check_run(history, head, plan, manifest)
+    _check_heading(history.run, run, plan, story)
     return Verified(
-        run=head.chain.removeprefix("run/"), project=plan.project, plan_hash=plan.hash, entries=head.seq,
+        run=run, project=plan.project, plan_hash=plan.hash, entries=head.seq,
         head=head.hash, at_utc=head.at_utc, portal_key=root.fingerprint, rounds=max(len(story.versions) - 1, 0),
         updates=len(story.accepted), versions=len(story.versions),
         banks=sorted({slot.institution for slot in story.accepted}), remarks=story.remarks,
@@ -123,15 +124,15 @@ def _check_plan(history: History, root: PublicKey) -> Plan:
     return plan
 
 
-def _check_run(history: History, head: Head, plan: Plan, manifest: RunManifest | None) -> None:
-    """The file's own heading says nothing that the signed papers do not say."""
-    run = history.run
-    said = {"id": head.chain.removeprefix("run/"), "chain": head.chain, "plan_hash": plan.hash, "project": plan.project}
-    facts: list[tuple[str, Any, Any]] = [(name, value, run[name]) for name, value in said.items() if name in run]
-    if "id" not in run:
-        facts.append(("id", said["id"], None))
-    if manifest is not None:
-        facts.append(("run of the manifest", manifest.run, run.get("id")))
-    for name, expected, got in facts:
-        if expected != got:
-            raise LedgerBroken(expected=f"{name} {expected}", got=str(got))
+def _check_heading(heading: dict[str, Any], run: str, plan: Plan, story: Story) -> None:
+    """The file's own heading is not signed, so it may say nothing that the signed papers do not say."""
+    said = {
+        "id": run, "project": plan.project, "plan_hash": plan.hash, "number": story.number, "state": story.state,
+    }  # fmt: skip
+    for name, expected in said.items():
+        if heading.get(name) != expected:
+            raise LedgerBroken(expected=f"the heading's {name} {expected}", got=str(heading.get(name)))
+    if heading.get("reason") not in story.reasons:
+        raise LedgerBroken(expected="in the heading a reason that an entry gives", got=str(heading.get("reason")))
+    if unknown := sorted(set(heading) - set(said) - {"reason"}):
+        raise LedgerBroken(expected="a heading that the entries prove", got=f"{', '.join(unknown)} beside it")

@@ -1,16 +1,21 @@
 """The bank's memory of the portal's ledger: each head that it is shown must extend the last one it saw.
 
 Every request carries the last head seen; the answer carries the next head and the content digests in between. A portal
-that rewrote an entry cannot make its new head extend the old one, and both heads bear its signature.
+that rewrote an entry cannot make its new head extend the old one, and both heads bear its signature. Only a portal that
+signs that it was restored from a backup (a higher epoch) may begin anew: said loudly, with the old head kept as evidence.
 """
 
 from __future__ import annotations
+
+import logging
 
 from clientagent.home import Home
 from clientagent.wire.errors import LedgerBroken
 from clientagent.wire.ledger import GENESIS, seal
 from clientagent.wire.messages import Head, HeadUpdate
 from clientagent.wire.signing import PublicKey, open_signed
+
+log = logging.getLogger("fedagent.witness")
 
 
 class Witness:
@@ -30,21 +35,36 @@ class Witness:
         one stays, and the next request about this chain must prove the extension. Raises ``LedgerBroken``.
         """
         head = open_signed(update.head, self._root, Head)
-        known = self._known.get(head.chain)
         asked = sent if sent is not None and sent.chain == head.chain else None
+        known = self._known.get(head.chain)
+        try:
+            proven = self._judge(update, head, asked)
+        except LedgerBroken as error:
+            self._home.save_evidence(head, update)
+            if known is None or head.epoch <= known.epoch:
+                raise
+            log.critical("%s. The portal says that it was restored from a backup (epoch %d)", error.sentence, head.epoch)
+            proven, known = True, None
+        if known is None or (proven and head.seq > known.seq):
+            self._known[head.chain] = head
+            self._home.save_head(update.head)
+
+    def _judge(self, update: HeadUpdate, head: Head, asked: Head | None) -> bool:
+        """Whether the answer proves the head."""
+        known = self._known.get(head.chain)
+        if known is not None and head.epoch < known.epoch:
+            raise LedgerBroken(expected=f"epoch {known.epoch} of the portal", got=f"epoch {head.epoch}")
+        if asked is not None and head.seq < asked.seq:
+            raise LedgerBroken(expected=f"at least {asked.seq} entries of {head.chain}", got=f"{head.seq}: some are gone")
         start = self._start(update, head, asked)
         if start is not None:
             _walk(update, head, start, known)
         elif asked is not None:
             raise LedgerBroken(
-                expected=f"links from entry {asked.seq} of {head.chain}",
-                got=f"{len(update.links)} links from entry {update.since_seq} to {head.seq}",
+                expected=f"links from entry {asked.seq} of {head.chain} to {head.seq}",
+                got=f"{len(update.links)} links from entry {update.since_seq}",
             )
-        elif known is not None:
-            return
-        if known is None or head.seq > known.seq:
-            self._known[head.chain] = head
-            self._home.save_head(update.head)
+        return start is not None
 
     def _start(self, update: HeadUpdate, head: Head, asked: Head | None) -> str | None:
         """The hash at ``since_seq`` if we know it and the links span the way to the head."""

@@ -18,7 +18,7 @@ from clientagent.approval import can_train
 from clientagent.books import Books
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
-from clientagent.faults import Dropped, Faults
+from clientagent.faults import Faults
 from clientagent.home import Home
 from clientagent.orders import Terms, pin_work, terms_of
 from clientagent.portal import Portal
@@ -27,8 +27,27 @@ from clientagent.progress import Reporter
 from clientagent.results import collect, report_evaluation
 from clientagent.runs import WorkFolder
 from clientagent.training import LocalTraining, train
+from clientagent.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
-from clientagent.wire.errors import ManifestMismatch, PlanUnsupported, PortalUnreachable, Refusal, UpdateConflict
+from clientagent.wire.errors import (
+    AgentNotApproved,
+    AgentRevoked,
+    ClockSkewed,
+    DigestMismatch,
+    InstitutionSuspended,
+    KeyUnknown,
+    LedgerBroken,
+    ManifestMismatch,
+    PlanUnsupported,
+    PortalUnreachable,
+    ProtocolUnsupported,
+    Refusal,
+    Replayed,
+    SignatureInvalid,
+    TooManyRequests,
+    Truncated,
+    UpdateConflict,
+)
 from clientagent.wire.messages import (
     Environment,
     EvaluationCounts,
@@ -43,31 +62,41 @@ from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, pack, unpack
 from clientagent.wire.weights import initial_weights
 
+PASSING = (
+    PortalUnreachable, TooManyRequests, ClockSkewed, Replayed, AgentNotApproved, AgentRevoked, InstitutionSuspended,
+    KeyUnknown, ProtocolUnsupported, LedgerBroken,
+)  # fmt: skip
+"""Troubles with the way, our standing or the portal, not with the work: it stays on disk, and the loop decides."""
+ON_THE_WAY = (SignatureInvalid, DigestMismatch, Truncated)
+"""What the portal says of bytes that were damaged on the way to it."""
+
 log = logging.getLogger("fedagent.work")
 
 
 class Worker:
     """Does the orders of one agent, one at a time."""
 
-    def __init__(self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter) -> None:
+    def __init__(
+        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup
+    ) -> None:
         self._home, self._portal, self._books, self._faults = home, portal, books, faults
-        self._reporter = reporter
+        self._reporter, self._warmup = reporter, warmup
         self._base: tuple[str, Array] | None = None
 
     def do(self, signed: Signed, order: WorkOrder) -> ReceiptAnswer:
         """Do an order, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
+        passing: tuple[type[Refusal], ...] = PASSING
         try:
             statement = self._prepare(signed, order)
-        except (PortalUnreachable, Dropped):
+            passing = PASSING + ON_THE_WAY
+            return self._send(order, statement) if isinstance(statement, WorkFolder) else self._state(order, statement)
+        except passing:
             raise
         except Refusal as error:
-            self._refuse(order, error)
+            self.refuse(order, error)
             raise
         finally:
             self._reporter.clear()
-        if isinstance(statement, WorkFolder):
-            return self._send(order, statement)
-        return self._state(order, statement)
 
     def _prepare(self, signed: Signed, order: WorkOrder) -> WorkFolder | Signed:
         """Everything that happens at the bank. What comes back is finished and on disk."""
@@ -90,6 +119,8 @@ class Worker:
             base = self._weights(terms, order)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
+        if terms.plan.training.epochs:
+            self._load_torch()
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
             trained = self._train(terms, order, base, prepared, seed)
@@ -107,13 +138,15 @@ class Worker:
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, trained.steps, trained.seconds, loss, manifest.norm)
 
     def _train(self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int) -> LocalTraining:
-        if terms.plan.training.epochs and not can_train():
-            raise PlanUnsupported(expected="torch, which training needs: pip install 'fedagent[train]'", got="no torch")
-
         def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
             self._tell(order, "training", epoch=epoch, epochs=epochs, batch=batch, batches=batches)
 
         return train(terms.plan, base, prepared.training, round_number=order.round, seed=seed, progress=tell)
+
+    def _load_torch(self) -> None:
+        if not can_train():
+            raise PlanUnsupported(expected="torch, which training needs: pip install 'fedagent[train]'", got="no torch")
+        self._warmup.finish()
 
     def _manifest(
         self, terms: Terms, order: WorkOrder, data: bytes, update: Array, trained: LocalTraining,
@@ -156,7 +189,7 @@ class Worker:
         log.info("version %d evaluated", order.base_number)
         return answer
 
-    def _refuse(self, order: WorkOrder, error: Refusal) -> None:
+    def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
         refusal = WorkRefusal(
             run=order.run, institution=self._portal.identity.institution, round=order.round, attempt=order.attempt,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fedportal.settings")
 _people = get_asgi_application()  # sets Django up; what follows needs it
+
+# whitenoise reads a file whole under ASGI; ours are small, and models never go that way
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402

@@ -14,26 +14,22 @@ from django.conf import settings
 from fedportal.celery import app
 
 THREADS = 4
-BROKER = "memory://"
 
 
 class Engine:
     """Worker and beat, started and stopped together."""
 
     def __init__(self) -> None:
-        if not settings.CELERY_BROKER_URL.startswith(BROKER):
-            raise RuntimeError(f"an embedded worker needs the broker {BROKER}; start 'celery -A fedportal worker' instead")
         app.loader.import_default_modules()
         self._worker = WorkController(
             app=app, pool_cls="threads", concurrency=THREADS, loglevel="WARNING", without_gossip=True,
             without_mingle=True, without_heartbeat=True, send_events=False, quiet=True,
         )
         self._beat = EmbeddedService(app, thread=True, scheduler_cls=settings.CELERY_BEAT_SCHEDULER)
-        self._threads = [threading.Thread(target=self._worker.start, name="worker", daemon=True)]
+        self._thread = threading.Thread(target=self._worker.start, name="worker", daemon=True)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         self._beat.start()
 
     def stop(self) -> None:

@@ -21,17 +21,16 @@ MAIN = [
     ("rounds:history", "history", _("History"), (Role.ADMINISTRATOR, Role.AUDITOR)),
     ("rounds:ledger", "shield-check", _("Ledger"), (Role.ADMINISTRATOR, Role.AUDITOR)),
 ]
-ACCOUNT = [
-    ("account_change_password", "key", _("Change password")),
-    ("mfa_index", "shield-lock", _("Second factor")),
-]
+ACCOUNT = [("account_change_password", "key", _("Change password")), ("mfa_index", "shield-lock", _("Second factor"))]
 
 
 def navigation_entries(role: str, institution: Institution | None, path: str) -> list[dict[str, Any]]:
     entries = []
     for name, icon, label, roles in MAIN:
         if role in roles and (url := _url(name, institution)):
-            entries.append({"url": url, "icon": icon, "label": label, "active": path == url if url == "/" else path.startswith(url)})
+            entries.append(
+                {"url": url, "icon": icon, "label": label, "active": path == url if url == "/" else path.startswith(url)}
+            )
     return entries
 
 

@@ -32,6 +32,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 SECRET_KEY = env.str("SECRET_KEY", default="") or made_once(
     FEDPORTAL_DATA_DIR / "keys" / "secret_key", lambda: get_random_secret_key().encode()
 ).decode()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = env.bool("DEBUG", default=False)
 _public = urlsplit(FEDPORTAL_URL)
 _https = _public.scheme == "https"
@@ -185,7 +186,7 @@ else:
         "nonces": {"BACKEND": _memory, "LOCATION": "nonces", "OPTIONS": {"MAX_ENTRIES": 200_000}},
     }
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CELERY_BROKER_URL = "memory://"
+    CELERY_BROKER_URL = "memory://localhost/"
     CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.05}
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
     CELERY_DB_REUSE_MAX = 1000
@@ -252,6 +253,7 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "fedportal.openapi.add_plain_views"],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -292,5 +294,6 @@ LOGGING = {
         "uvicorn.access": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
     },
 }

@@ -5,7 +5,10 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from fedportal import health
+from fedportal import (
+    health,
+    openapi,  # noqa: F401  registers how agents authenticate
+)
 from institutions.views.institutions import wheel
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from clientagent.wire.errors import DigestMismatch, TooLarge
+from rounds import crashing
 
 CHUNK = 1 << 20
 
@@ -55,10 +56,11 @@ class BlobWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        crashing.reached("blob:written")
         target = path_of(self.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self.path, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         self.kept = self.digest
         return self.kept
 
@@ -106,7 +108,8 @@ def read(digest: str, *, start: int = 0, end: int | None = None) -> Iterator[byt
             yield data
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """So that a rename in it outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -74,12 +74,12 @@ class Channel:
             self.looked_at = time.monotonic()
             if drawing.charts:
                 self.charts_key, self.charts = drawing.charts_key, drawing.charts
-            self._offer(drawing.html)
+            self._offer(drawing.parts)
 
-    def _offer(self, html: str) -> None:
-        if self.latest and self.latest["html"] == html and self.latest["charts_key"] == self.charts_key:
+    def _offer(self, parts: dict[str, str]) -> None:
+        if self.latest and self.latest["parts"] == parts and self.latest["charts_key"] == self.charts_key:
             return
-        self.latest = {"html": html, "charts_key": self.charts_key, "charts": self.charts}
+        self.latest = {"parts": parts, "charts_key": self.charts_key, "charts": self.charts}
         for socket in self.sockets:
             socket.offer(self.latest)
 
@@ -87,14 +87,13 @@ class Channel:
 class Socket:
     """One browser: a place for one drawing. A slow line gets fewer drawings, never older ones."""
 
-    def __init__(
-        self, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]], charts_key: str
-    ) -> None:
+    def __init__(self, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]], charts_key: str) -> None:
         self._send, self.close = send, close
         self.channel: Channel | None = None
         self._newest: dict[str, Any] | None = None
         self._wake = asyncio.Event()
         self._charts_key = charts_key
+        self._sent: dict[str, str] = {}
         self._seq = 0
 
     def offer(self, drawing: dict[str, Any]) -> None:
@@ -122,7 +121,11 @@ class Socket:
 
     def _message(self, drawing: dict[str, Any]) -> dict[str, Any]:
         self._seq += 1
-        message = {"seq": self._seq, "html": drawing["html"]}
+        message = {
+            "seq": self._seq,
+            "html": {name: html for name, html in drawing["parts"].items() if self._sent.get(name) != html},
+        }
+        self._sent = drawing["parts"]
         if drawing["charts_key"] != self._charts_key:
             self._charts_key = drawing["charts_key"]
             message |= {"charts": drawing["charts"], "charts_key": drawing["charts_key"]}
@@ -151,9 +154,11 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
-            self._look(str(json.loads(text_data or "")["round"]))
+            number = json.loads(text_data or "")["round"]
         except (ValueError, KeyError, TypeError):
             return  # a browser of ours never says anything else
+        if isinstance(number, str) and (number == "" or (number.isdecimal() and len(number) < 8)):
+            self._look(number)
 
     async def disconnect(self, code: int) -> None:
         for task in self.tasks:
@@ -172,7 +177,7 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     def _admit(self) -> Audience:
         """Read the person anew: a socket lives long, and a seat may be taken away meanwhile."""
-        user = User.objects.filter(pk=getattr(self.scope["user"], "pk", None)).first()
+        user = User.objects.filter(pk=self.scope["user"].pk or 0).first()
         audience = audience_of(user)
         run_for(audience, self.run_id)
         return audience

@@ -28,7 +28,9 @@ def expected_inputs(plan: Plan) -> tuple[int, bool]:
     """About how many inputs the model will have, and whether all categories are already known."""
     known = all(feature.categories is not None for feature in plan.features if feature.kind == "categorical")
     widths = [
-        1 if feature.kind == "numeric" else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
+        1
+        if feature.kind == "numeric"
+        else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
         for feature in plan.features
     ]
     return sum(widths), known
@@ -49,23 +51,45 @@ def _rounds(plan: Plan) -> Effect:
 def _traffic(plan: Plan) -> Effect:
     size = update_bytes(plan)
     total = size * len(plan.participants) * plan.schedule.rounds * 2
-    return Effect("cloud-upload", _("About %(size)s up and as much down per bank and round, %(total)s in all.") % {"size": size_text(size), "total": size_text(total)})
+    return Effect(
+        "cloud-upload",
+        _("About %(size)s up and as much down per bank and round, %(total)s in all.")
+        % {"size": size_text(size), "total": size_text(total)},
+    )
 
 
 def _waiting(plan: Plan) -> Effect:
-    return Effect("clock", _("A round that lacks banks after %(deadline)s is abandoned and tried again; after 3 attempts the run pauses and says why.") % {"deadline": span_text(plan.schedule.deadline_s)})
+    return Effect(
+        "clock",
+        _(
+            "A round that lacks banks after %(deadline)s is abandoned and tried again; "
+            "after 3 attempts the run pauses and says why."
+        )
+        % {"deadline": span_text(plan.schedule.deadline_s)},
+    )
 
 
 def _data(plan: Plan) -> Effect:
     share = 1 - plan.evaluation.validation - plan.evaluation.holdout
-    words = {"train": round(100 * share), "validation": round(100 * plan.evaluation.validation), "holdout": round(100 * plan.evaluation.holdout), "epochs": plan.training.epochs}
+    words = {
+        "train": round(100 * share),
+        "validation": round(100 * plan.evaluation.validation),
+        "holdout": round(100 * plan.evaluation.holdout),
+        "epochs": plan.training.epochs,
+    }
     if plan.training.epochs == 0:
         return Effect("database", _("No training: 0 epochs rehearse the plumbing."))
-    return Effect("database", ngettext(
-        "Each bank trains %(epochs)d pass per round on %(train)d %% of its rows; %(validation)d %% choose the result, %(holdout)d %% report on it.",
-        "Each bank trains %(epochs)d passes per round on %(train)d %% of its rows; %(validation)d %% choose the result, %(holdout)d %% report on it.",
-        plan.training.epochs,
-    ) % words)  # fmt: skip
+    return Effect(
+        "database",
+        ngettext(
+            "Each bank trains %(epochs)d pass per round on %(train)d %% of its rows; "
+            "%(validation)d %% choose the result, %(holdout)d %% report on it.",
+            "Each bank trains %(epochs)d passes per round on %(train)d %% of its rows; "
+            "%(validation)d %% choose the result, %(holdout)d %% report on it.",
+            plan.training.epochs,
+        )
+        % words,
+    )
 
 
 def _result(plan: Plan) -> Effect:
@@ -76,7 +100,13 @@ def _result(plan: Plan) -> Effect:
 
 def _protection(plan: Plan) -> list[Effect]:
     privacy = plan.privacy
-    effects = [Effect("shield", _("Totals are published over at least %(banks)d banks; bins and categories hold at least %(cell)d customers.") % {"banks": privacy.min_banks, "cell": privacy.min_cell})]
+    effects = [
+        Effect(
+            "shield",
+            _("Totals are published over at least %(banks)d banks; bins and categories hold at least %(cell)d customers.")
+            % {"banks": privacy.min_banks, "cell": privacy.min_cell},
+        )
+    ]
     if privacy.secure_aggregation is None:
         effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
     if privacy.record_dp is None and privacy.institution_dp is None:
@@ -95,7 +125,11 @@ def size_text(size: float) -> str:
 def span_text(seconds: float) -> str:
     if seconds < 120:
         return _("%(n)g seconds") % {"n": seconds}
-    return _("%(n)g minutes") % {"n": round(seconds / 60, 1)} if seconds < 7200 else _("%(n)g hours") % {"n": round(seconds / 3600, 1)}
+    return (
+        _("%(n)g minutes") % {"n": round(seconds / 60, 1)}
+        if seconds < 7200
+        else _("%(n)g hours") % {"n": round(seconds / 3600, 1)}
+    )
 
 
 @dataclass(frozen=True)

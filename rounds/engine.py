@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import time
 from datetime import datetime
 
 import numpy as np
+from django.db.models import Count
 
 from clientagent.wire.errors import IllegalMove, Refusal
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.tensors import Layout
-from rounds import blobs, services
+from rounds import blobs, crashing, leases, services
 from rounds.algorithms.blocks import FlatFile, Geometry, aggregate
 from rounds.algorithms.registry import strategy_named
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
-from rounds.models import Round, Run, Seat
+from rounds.models import Participation, Round, Run, Seat
+from rounds.selectors.metrics import closing_evaluators
 from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
 
 logger = logging.getLogger(__name__)
+
+RETRY_S = 2.0
+"""When a round that could not be computed is tried again."""
 
 
 def open_runs() -> list[str]:
@@ -114,13 +116,41 @@ def _step_running(run: Run, moment: datetime) -> bool:
         case RoundState.CLOSING:
             return compute(round_)
         case RoundState.AGGREGATING:
-            return is_overdue(round_.lease_until, moment) and compute(round_)
+            return (is_overdue(round_.lease_until, moment) or _is_orphan(round_)) and compute(round_)
         case RoundState.PUBLISHED if run.closing_at is not None and run.state == RunState.RUNNING:
-            return _step_closing_evaluation(run, round_, moment)
+            return _step_closing_evaluation(run, moment)
     return False
 
 
 def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
+    return (_step_buffer if run.is_async else _step_together)(run, round_, moment)
+
+
+def _step_buffer(run: Run, round_: Round, moment: datetime) -> bool:
+    """Async: a full buffer makes a version; at the deadline, or when nobody may send more, what is there makes one."""
+    count = round_.counted.count()
+    overdue = is_overdue(round_.deadline_at, moment) and run.state == RunState.RUNNING
+    if count >= round_.needed or (count and (overdue or _is_spent(run))):
+        return services.close_round(round_=round_)
+    if _is_spent(run) and run.state == RunState.RUNNING:
+        return services.end_early(round_=round_, reason="every bank has sent as many updates as the plan allows")
+    if overdue:
+        return services.abandon_round(round_=round_, reason="deadline passed: no bank sent an update")
+    return False
+
+
+def _is_spent(run: Run) -> bool:
+    """Nobody works on an update and nobody may begin another."""
+    limit = run.plan.document.max_updates_per_bank
+    rows = Participation.objects.filter(round__run=run)
+    if rows.filter(phase__in=WORKING).exists():
+        return False
+    sent = dict(rows.exclude(update=None).values_list("institution_id").annotate(n=Count("pk")))
+    seated = run.seats.filter(state=Seat.State.SEATED).values_list("institution_id", flat=True)
+    return all(sent.get(institution_id, 0) >= limit for institution_id in seated)
+
+
+def _step_together(run: Run, round_: Round, moment: datetime) -> bool:
     schedule = run.plan.document.schedule
     phases = dict(round_.participations.values_list("institution__slug", "phase"))
     received = [slug for slug, phase in phases.items() if phase == Phase.RECEIVED]
@@ -140,13 +170,11 @@ def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
     return False
 
 
-def _step_closing_evaluation(run: Run, round_: Round, moment: datetime) -> bool:
+def _step_closing_evaluation(run: Run, moment: datetime) -> bool:
     version = run.last_version
-    if run.plan.document.evaluation.every:
-        expected = round_.participations.filter(phase=Phase.ACCEPTED).values_list("institution_id", flat=True)
-        here = version.evaluations.values_list("institution_id", flat=True)
-        if set(expected) - set(here) and not is_overdue(run.deadline_at, moment):
-            return False
+    here = set(version.evaluations.values_list("institution_id", flat=True))
+    if closing_evaluators(run) - here and not is_overdue(run.deadline_at, moment):
+        return False
     services.finish_run(run=run)
     return True
 
@@ -154,17 +182,32 @@ def _step_closing_evaluation(run: Run, round_: Round, moment: datetime) -> bool:
 # -------------------------------------------------------------------- aggregation
 def compute(round_: Round) -> bool:
     """Aggregate a closed round under a lease and publish. False when another worker holds it."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    owner = leases.owner()
     if not services.claim_round(round_=round_, owner=owner):
         return False
+    try:
+        _compute(round_, owner)
+    except Exception:  # a full disk, a database that went away: somebody tries again soon, nobody waits for the lease
+        services.give_back_lease(round_=round_, owner=owner, after_s=RETRY_S)
+        raise
+    return True
+
+
+def _is_orphan(round_: Round) -> bool:
+    """The worker that held it died on this machine: its lease need not run out first."""
+    lost = leases.is_lost(round_.lease_owner)
+    return lost and services.give_back_lease(round_=round_, owner=round_.lease_owner)
+
+
+def _compute(round_: Round, owner: str) -> None:
     run = round_.run
     with blobs.writing() as writer:
         layout = layout_for(run)
         writer.write(layout.header)
         geometry = _aggregate(round_, layout, writer, _Lease(round_, owner))
         digest = writer.keep()
+    crashing.reached("version:kept")
     services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
-    return True
 
 
 class _Lease:
@@ -175,6 +218,7 @@ class _Lease:
         self.renewed = time.monotonic()
 
     def on_block(self, share: float) -> None:
+        crashing.reached("block:computed")
         if time.monotonic() - self.renewed > LEASE_S / 3:
             self.renewed = time.monotonic()
             services.renew_lease(round_=self.round_, owner=self.owner)

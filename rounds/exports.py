@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from audit.models import Entry
-from audit.selectors import entries_of, head_of
+from audit.selectors import entries_of, epoch, head_of
 from audit.services import utc_text
 from clientagent.wire.messages import Head
 from clientagent.wire.signing import sign_document
@@ -25,7 +25,7 @@ def history(run: Run) -> dict[str, Any]:
     """Everything ``fedagent verify`` needs: plan, manifest, preprocessing, the run's chain and its signed head."""
     entries = entries_of(run.chain)
     seq, hash_ = (entries[-1].seq, entries[-1].hash) if entries else head_of(run.chain)
-    head = Head(chain=run.chain, seq=seq, hash=hash_, at_utc=utc_text())
+    head = Head(chain=run.chain, seq=seq, hash=hash_, at_utc=utc_text(), epoch=epoch())
     return {
         "format": FORMAT,
         "run": {

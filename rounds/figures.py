@@ -17,7 +17,6 @@ from rounds.selectors.series import RoundCost, Series, Trace
 
 MOST_POINTS = 400
 INK = "#5c6b7a"
-DURATION_COLOURS = {"waiting": "#c3ccd6", "training": "#0072b2", "rest": "#56b4e9", "aggregating": "#e69f00"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Figure:
     json: dict[str, Any]
     head: list[str]
     rows: list[list[str]]
+    legend: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -40,9 +40,19 @@ def run_figures(series: Series, places: dict[int, int], *, rounds: int) -> list[
     """The charts of a run in the order of the page."""
     selected = series.selected
     return [
-        _metric("auc", _("AUC"), _("Hold-out customers; higher is better"), series.metrics.get("auc", []), places, rounds, selected),
+        _metric(
+            "auc", _("AUC"), _("Hold-out customers; higher is better"), series.metrics.get("auc", []), places, rounds, selected
+        ),
         _metric("ks", _("KS"), _("Hold-out customers; higher is better"), series.metrics.get("ks", []), places, rounds, selected),
-        _metric("loss", _("Log loss"), _("Validation customers; chooses the result"), series.metrics.get("loss", []), places, rounds, selected),
+        _metric(
+            "loss",
+            _("Log loss"),
+            _("Validation customers; chooses the result"),
+            series.metrics.get("loss", []),
+            places,
+            rounds,
+            selected,
+        ),
         _bytes(series.costs, rounds),
         _durations(series.costs, rounds),
     ]
@@ -54,9 +64,7 @@ def _metric(
     own = any(trace.own for trace in traces)
     drawn = [_line(trace, places, own_known=own, selected=selected) for trace in traces]
     numbers = sorted({number for trace in traces for number in trace.values})
-    rows = [
-        [str(number), *(_figure(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)
-    ]
+    rows = [[str(number), *(_figure(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)]
     head = [_("Version"), *(label(trace) for trace in traces)]
     figure = go.Figure(drawn, layout=_layout(rounds, numbers, hover="x unified"))
     return Figure(name, title, note, figure.to_plotly_json(), head, rows)
@@ -70,45 +78,115 @@ def _line(trace: Trace, places: dict[int, int], *, own_known: bool, selected: in
     symbols = ["star" if pooled and number == selected else "circle" for number in numbers]
     sizes = [12 if symbol == "star" else 5 if strong else 4 for symbol in symbols]
     return go.Scatter(
-        x=numbers, y=[trace.values[number] for number in numbers], name=label(trace), meta="ink" if pooled else "bank",
-        mode="lines+markers", opacity=1.0 if strong or not own_known else 0.65, connectgaps=True,
-        line={"width": 3 if strong else 1.75, "color": INK if pooled else palette.colour(place), "dash": palette.dash(place) if not pooled else "solid"},
-        marker={"size": sizes, "symbol": symbols}, hovertemplate="%{y:.4f}",
+        x=numbers,
+        y=[trace.values[number] for number in numbers],
+        name=label(trace),
+        meta="ink" if pooled else "bank",
+        mode="lines+markers",
+        opacity=1.0 if strong or not own_known else 0.65,
+        connectgaps=True,
+        line={
+            "width": 3 if strong else 1.75,
+            "color": INK if pooled else palette.colour(place),
+            "dash": palette.dash(place) if not pooled else "solid",
+        },
+        marker={"size": sizes, "symbol": symbols},
+        hovertemplate="%{y:.4f}",
     )
+
+
+def roc_figure(curve: tuple[list[float], list[float]]) -> Figure:
+    """Receiver operating characteristic of one version over all banks, with the diagonal of chance."""
+    false_rate, true_rate = curve
+    shown = thinned(list(zip(false_rate, true_rate, strict=True)), 200)
+    lines = [
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#adb5bd", "width": 1, "dash": "dot"}, hoverinfo="skip"),
+        go.Scatter(
+            x=[x for x, _y in shown],
+            y=[y for _x, y in shown],
+            mode="lines",
+            meta="ink",
+            line={"color": INK, "width": 2.5},
+            hovertemplate=_("of the good") + " %{x:.1%}<br>" + _("of the bad") + " %{y:.1%}<extra></extra>",
+        ),
+    ]
+    layout = _layout(0, [], hover="closest") | {
+        "xaxis": {"range": [0, 1], "tickformat": ".0%", "title": {"text": _("Good customers flagged")}},
+        "yaxis": {"range": [0, 1.01], "tickformat": ".0%", "title": {"text": _("Bad customers found")}},
+    }
+    rows = [[f"{x:.3f}", f"{y:.3f}"] for x, y in thinned(shown, 40)]
+    head = [_("Good customers flagged"), _("Bad customers found")]
+    return Figure("roc", _("ROC curve"), "", go.Figure(lines, layout=layout).to_plotly_json(), head, rows)
 
 
 def label(trace: Trace) -> str:
     return _("All banks") if trace.institution_id is None else trace.name
 
 
+@dataclass(frozen=True)
+class Part:
+    """One kind of bar: its name, where its figure stands in a ``RoundCost``, its colour and its class in the legend."""
+
+    name: str
+    attribute: str
+    colour: str
+    key: str
+
+
 def _bytes(costs: list[RoundCost], rounds: int) -> Figure:
-    shown = thinned(costs)
-    unit, size = _unit(max((max(cost.bytes_up, cost.bytes_down) for cost in shown), default=0))
-    parts = [(_("Up, from the banks"), "bytes_up", "#0072b2"), (_("Down, to the banks"), "bytes_down", "#56b4e9")]
-    numbers = [cost.number for cost in shown]
-    bars = [
-        go.Bar(x=numbers, y=[getattr(cost, attribute) / size for cost in shown], name=name, marker={"color": colour}, hovertemplate=f"%{{y:.3~f}} {unit}")
-        for name, attribute, colour in parts
+    parts = [
+        Part(_("Up, from the banks"), "bytes_up", "#0072b2", "key-strong"),
+        Part(_("Down, to the banks"), "bytes_down", "#56b4e9", "key-light"),
     ]
-    layout = _layout(rounds, numbers, hover="x unified") | {"barmode": "group", "bargap": 0.35, "yaxis": {"ticksuffix": f" {unit}", "rangemode": "tozero"}}
-    rows = [[str(cost.number), *(f"{_figure(getattr(cost, attribute) / size, 3)} {unit}" for _name, attribute, _colour in parts)] for cost in shown]
-    return Figure("bytes", _("Bytes per round"), _("Encoded updates up, models down"), go.Figure(bars, layout=layout).to_plotly_json(), [_("Round"), *(p[0] for p in parts)], rows)
+    unit, size = _unit(max((max(cost.bytes_up, cost.bytes_down) for cost in costs), default=0))
+    bars = Bars("bytes", _("Bytes per round"), _("Encoded updates up, models down"), parts, unit, size, "group")
+    return _bar_chart(bars, costs, rounds)
 
 
 def _durations(costs: list[RoundCost], rounds: int) -> Figure:
-    shown = thinned(costs)
     parts = [
-        (_("Waiting for the last bank to begin"), "waiting_s", "waiting"), (_("Training, slowest bank"), "training_s", "training"),
-        (_("Uploading and waiting for the rest"), "rest_s", "rest"), (_("Aggregating"), "aggregating_s", "aggregating"),
+        Part(_("Until the last bank began"), "waiting_s", "#aeb9c4", "key-calm"),
+        Part(_("Training, slowest bank"), "training_s", "#0072b2", "key-strong"),
+        Part(_("Uploading, waiting for the rest"), "rest_s", "#56b4e9", "key-light"),
+        Part(_("Aggregating"), "aggregating_s", "#e69f00", "key-warm"),
     ]
+    bars = Bars("durations", _("Duration per round"), _("Where a round's time goes"), parts, "s", 1.0, "stack")
+    return _bar_chart(bars, costs, rounds)
+
+
+@dataclass(frozen=True)
+class Bars:
+    name: str
+    title: str
+    note: str
+    parts: list[Part]
+    unit: str
+    size: float
+    mode: str
+
+
+def _bar_chart(bars: Bars, costs: list[RoundCost], rounds: int) -> Figure:
+    shown = thinned(costs)
     numbers = [cost.number for cost in shown]
-    bars = [
-        go.Bar(x=numbers, y=[getattr(cost, attribute) for cost in shown], name=name, marker={"color": DURATION_COLOURS[tone]}, hovertemplate="%{y:.2f} s")
-        for name, attribute, tone in parts
+    drawn = [
+        go.Bar(
+            x=numbers,
+            y=[getattr(cost, part.attribute) / bars.size for cost in shown],
+            name=part.name,
+            marker={"color": part.colour},
+            hovertemplate=f"%{{y:.3~f}} {bars.unit}",
+        )
+        for part in bars.parts
     ]
-    layout = _layout(rounds, numbers, hover="x unified") | {"barmode": "stack", "bargap": 0.35, "yaxis": {"ticksuffix": " s", "rangemode": "tozero"}}
-    rows = [[str(cost.number), *(f"{_figure(getattr(cost, attribute), 2)} s" for _name, attribute, _tone in parts)] for cost in shown]
-    return Figure("durations", _("Duration per round"), _("Where a round's time goes"), go.Figure(bars, layout=layout).to_plotly_json(), [_("Round"), *(p[0] for p in parts)], rows)
+    axis = {"ticksuffix": f" {bars.unit}", "rangemode": "tozero", "nticks": 5}
+    layout = _layout(rounds, numbers, hover="x unified") | {"barmode": bars.mode, "bargap": 0.35, "yaxis": axis}
+    rows = [
+        [str(cost.number), *(f"{_figure(getattr(cost, part.attribute) / bars.size, 2)} {bars.unit}" for part in bars.parts)]
+        for cost in shown
+    ]
+    head = [_("Round"), *(part.name for part in bars.parts)]
+    legend = tuple((part.key, part.name) for part in bars.parts)
+    return Figure(bars.name, bars.title, bars.note, go.Figure(drawn, layout=layout).to_plotly_json(), head, rows, legend)
 
 
 def _layout(rounds: int, numbers: list[int], *, hover: str) -> dict[str, Any]:
@@ -116,8 +194,12 @@ def _layout(rounds: int, numbers: list[int], *, hover: str) -> dict[str, Any]:
     last = rounds if rounds <= 40 else max(numbers, default=1)
     first = 0 if numbers and numbers[0] == 0 else 1
     return {
-        "template": "none", "showlegend": False, "hovermode": hover, "margin": {"l": 48, "r": 12, "t": 8, "b": 32},
-        "xaxis": {"range": [first - 0.5, last + 0.5], "tickformat": "d", "nticks": 8}, "yaxis": {"nticks": 5},
+        "template": "none",
+        "showlegend": False,
+        "hovermode": hover,
+        "margin": {"l": 44, "r": 8, "t": 8, "b": 28},
+        "xaxis": {"range": [first - 0.5, last + 0.5], "tickformat": "d", "nticks": 8},
+        "yaxis": {"nticks": 5},
     }
 
 

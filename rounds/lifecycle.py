@@ -91,7 +91,7 @@ WORKING = (Phase.INVITED, Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOA
 GONE = (Phase.LATE, Phase.DROPPED)
 PHASE_MOVES: dict[Phase, tuple[Phase, ...]] = {
     # an agent that restarted begins again, so work moves freely among its phases
-    **{was: (Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOADING, Phase.RECEIVED, Phase.REJECTED, *GONE) for was in WORKING},
+    **dict.fromkeys(WORKING, (Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOADING, Phase.RECEIVED, Phase.REJECTED, *GONE)),
     Phase.RECEIVED: (Phase.ACCEPTED, Phase.DROPPED),
     Phase.ACCEPTED: (),
     Phase.LATE: (),

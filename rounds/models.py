@@ -138,6 +138,15 @@ class Run(models.Model):
         return {entry.institution: entry for entry in RunManifest.model_validate(self.manifest["document"]).roster}
 
     @property
+    def is_async(self) -> bool:
+        return self.plan.document.schedule.mode == "async"
+
+    @property
+    def total_versions(self) -> int:
+        """How many versions the run will publish; async spends as many updates as sync would."""
+        return self.plan.document.versions(len(self.roster) or len(self.plan.document.participants))
+
+    @property
     def last_version(self) -> ModelVersion:
         return self.versions.order_by("-number")[0]
 
@@ -209,11 +218,16 @@ class Round(models.Model):
 
 
 class Participation(models.Model):
-    """One institution in one round: where it is, how far, and what came of it."""
+    """One institution's work from one round's base: where it is, how far, and what came of it.
+
+    ``slot`` is the attempt that WorkOrders name: the round's attempt in sync mode; in async mode a bank that is done may
+    take another slot from the same base.
+    """
 
     round = models.ForeignKey(Round, on_delete=models.PROTECT, related_name="participations")
     seat = models.ForeignKey(Seat, on_delete=models.PROTECT, related_name="participations")
     institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="participations")
+    slot = models.PositiveIntegerField(default=1)
     phase = models.CharField(max_length=10, choices=_choices(Phase), default=str(Phase.INVITED))
     order = models.JSONField()
     problem = models.JSONField(null=True)
@@ -231,7 +245,7 @@ class Participation(models.Model):
 
     class Meta:
         ordering = ["institution__slug"]
-        constraints = [models.UniqueConstraint(fields=["round", "institution"], name="one_participation_per_round")]
+        constraints = [models.UniqueConstraint(fields=["round", "institution", "slot"], name="one_participation_per_slot")]
 
 
 class Blob(models.Model):
@@ -277,6 +291,8 @@ class Update(models.Model):
     """An accepted upload: the bytes, the agent's signed manifest and the portal's signed receipt."""
 
     participation = models.OneToOneField(Participation, on_delete=models.PROTECT, related_name="update")
+    into = models.ForeignKey(Round, null=True, on_delete=models.PROTECT, related_name="counted")  # null: waits for a round
+    staleness = models.PositiveIntegerField(default=0)
     digest = models.CharField(max_length=64)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT)
     bytes = models.PositiveBigIntegerField()

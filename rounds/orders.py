@@ -5,26 +5,30 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
+from audit.selectors import epoch
 from clientagent.wire.messages import WorkOrder
 from clientagent.wire.signing import sign_document
 from institutions.portal_key import portal_key
 from rounds.clock import now, utc
-from rounds.models import ModelVersion, Round, Run, Seat
+from rounds.lifecycle import WORKING
+from rounds.models import ModelVersion, Participation, Round, Run, Seat
 
 RESULT_KEPT = timedelta(days=30)
 """For how long a bank is asked to fetch the result."""
 
 
 def work_order(
-    run: Run, seat: Seat, *, base: ModelVersion, kind: Literal["train", "evaluate", "collect"], round_: Round | None = None
+    run: Run, seat: Seat, *, base: ModelVersion, kind: Literal["train", "evaluate", "collect"], round_: Round | None = None,
+    slot: int | None = None,
 ) -> dict[str, Any]:
     """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
     deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
     order = WorkOrder(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
-        round=round_.number if round_ else base.number, attempt=round_.attempt if round_ else 1,
+        round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),
         base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
         evaluate=kind == "evaluate" or (kind == "train" and is_evaluated(run, base.number)), deadline_utc=utc(deadline),
+        epoch=epoch(),
     )
     return sign_document(order, portal_key()).model_dump(mode="json")
 
@@ -33,3 +37,15 @@ def is_evaluated(run: Run, number: int) -> bool:
     """Whether the plan asks for an evaluation of this version in the round that trains from it."""
     every = run.plan.document.evaluation.every
     return bool(every and number and number % every == 0)
+
+
+def renew_orders() -> int:
+    """Sign the open orders anew, for the epoch that a restore has opened; returns how many."""
+    count = 0
+    open_ = Participation.objects.filter(phase__in=WORKING).select_related("round__run__plan", "round__base", "seat__institution")
+    for row in open_:
+        run, base = row.round.run, row.round.base
+        row.order = work_order(run, row.seat, base=base, kind="train", round_=row.round, slot=row.slot)
+        row.save(update_fields=["order"])
+        count += 1
+    return count

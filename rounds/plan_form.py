@@ -1,4 +1,4 @@
-"""From what a person typed, as YAML or into the form's fields, to a plan: values, problems beside their fields, and the frozen text."""
+"""From what a person typed, as YAML or into the form's fields, to a plan: its values, and the problems beside their fields."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class PlanForm:
     @property
     def problem_count(self) -> int:
         return len(self.problems) + len(self.unsupported)
+
+    @property
+    def stray(self) -> list[tuple[str, str]]:
+        """Problems that no field of the form stands for, such as a name that no plan has."""
+        known = {spec.path for spec in all_fields()} | {path for path, _section in all_switches()} | {"features", "participants"}
+        return [(path, text) for path, text in self.problems.items() if path not in known and not path.startswith("features.")]
 
     def value(self, path: str) -> Any:
         """What stands in the document at this path; None where nothing does."""
@@ -88,7 +94,13 @@ def _misfits(plan: Plan, project: Project) -> Iterator[tuple[str, str]]:
 def blank_document(project: Project) -> Json:
     """The defaults, for this project and all its banks."""
     banks = sorted(project.participants.values_list("slug", flat=True))
-    return {"project": project.slug, "purpose": project.purpose, "features": [], "label": {"name": "", "positive": 1}, "participants": banks}
+    return {
+        "project": project.slug,
+        "purpose": project.purpose,
+        "features": [],
+        "label": {"name": "", "positive": 1},
+        "participants": banks,
+    }
 
 
 # ------------------------------------------------------------------ from YAML
@@ -104,20 +116,53 @@ class _NoAliases(yaml.SafeLoader):
 def document_from_yaml(text: str) -> Json:
     """Raises ``PlanInvalid`` for anything but one mapping."""
     if len(text.encode()) > MOST_YAML_BYTES:
-        raise PlanInvalid(expected=f"at most {MOST_YAML_BYTES} bytes of YAML", got=f"{len(text.encode())}", action=_("Paste only the plan."))
+        raise PlanInvalid(
+            expected=f"at most {MOST_YAML_BYTES} bytes of YAML", got=f"{len(text.encode())}", action=_("Paste only the plan.")
+        )
     try:
-        document = yaml.load(text, Loader=_NoAliases)  # noqa: S506 - a SafeLoader, narrowed
+        document = yaml.load(text, Loader=_NoAliases)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = _("line %(n)d") % {"n": mark.line + 1} if mark else _("the text")
-        raise PlanInvalid(expected="YAML", got=getattr(error, "problem", "") or str(error)[:200], action=_("Correct %(where)s.") % {"where": where}) from error
+        raise PlanInvalid(
+            expected="YAML",
+            got=getattr(error, "problem", "") or str(error)[:200],
+            action=_("Correct %(where)s.") % {"where": where},
+        ) from error
     if not isinstance(document, dict):
-        raise PlanInvalid(expected=_("fields such as 'project: …'"), got=type(document).__name__, action=_("Paste a plan as draft_plan writes it."))
+        raise PlanInvalid(
+            expected=_("fields such as 'project: …'"),
+            got=type(document).__name__,
+            action=_("Paste a plan as draft_plan writes it."),
+        )
     return {str(key): value for key, value in document.items()}
 
 
 def yaml_of(plan: Plan) -> str:
-    return yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    """The plan for reading: features one a line, what was left out left out, but every protection named."""
+    document = plan.model_dump(mode="json")
+    features = [{key: value for key, value in feature.items() if value is not None} for feature in document.pop("features")]
+    for name, part in document.items():
+        if isinstance(part, dict) and name != "privacy":
+            document[name] = {key: value for key, value in part.items() if value is not None}
+    head = {"project": document.pop("project"), "purpose": document.pop("purpose"), "label": document.pop("label")}
+    lines = "".join(f"- {_flow(feature)}\n" for feature in features)
+    return f"{_block(head)}features:\n{lines}{_block(document)}"
+
+
+class _Readable(yaml.SafeDumper):
+    """Objects in lines of their own, lists of values in one."""
+
+
+_Readable.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True))
+
+
+def _flow(value: Json) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10_000).strip()
+
+
+def _block(value: Json) -> str:
+    return yaml.dump(value, Dumper=_Readable, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
 
 
 # ------------------------------------------------------------------ from the form's fields
@@ -212,7 +257,8 @@ def shown(form: PlanForm, spec: FieldSpec) -> Shown:
         value = spec.default
     problem = form.problems.get(spec.path, "")
     if spec.path in form.unsupported:
-        problem = _("This version runs: %(offered)s.") % {"offered": form.unsupported[spec.path]}
+        offered = form.unsupported[spec.path]
+        problem = _("This version runs: %(offered)s.") % {"offered": offered} if offered != "null" else _("Not in this version yet.")
     chosen = [str(item) for item in value] if isinstance(value, list) else []
     return Shown(spec, _as_text(value), chosen, problem, OFFERED.get(spec.path, ()), not form.matters(spec.path))
 

@@ -38,6 +38,13 @@ class FieldSpec:
         return self.path.rsplit(".", 1)[-1]
 
     @property
+    def bounds(self) -> str:
+        """The range as people write it, where it has both ends or a meaningful one."""
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"({self.minimum:g} – {self.maximum:,.10g})" if self.maximum < 1e9 else f"(≥ {self.minimum:g})"
+
+    @property
     def label(self) -> str:
         return LABELS.get(self.path) or LABELS.get(self.name) or self.name.replace("_", " ").capitalize()
 
@@ -69,42 +76,98 @@ TITLES = {
     "secure_aggregation": (_("Secure aggregation"), ""),
 }
 LABELS: dict[str, Any] = {
-    "purpose": _("Purpose"), "label.name": _("Label column"), "label.positive": _("Positive value"), "participants": _("Participants"),
-    "preprocessing.numeric": _("Numbers"), "preprocessing.categorical": _("Categories"),
-    "family": _("Family"), "hidden": _("Hidden layers"), "dropout": _("Dropout"),
-    "epochs": _("Epochs"), "batch_size": _("Batch size"), "optimiser": _("Optimiser"), "learning_rate": _("Learning rate"),
-    "decay": _("Decay"), "weight_decay": _("Weight decay"), "class_weight": _("Class weight"), "seed": _("Seed"),
-    "strategy.name": _("Strategy"), "weighting": _("Weighting"), "max_weight": _("Largest weight"), "mu": _("Proximal term mu"),
-    "server_learning_rate": _("Server learning rate"), "momentum": _("Momentum"), "byzantine": _("Hostile banks assumed"),
-    "trim": _("Trim"), "q": _("Fairness exponent q"), "ridge": _("Ridge"), "bound": _("Norm bound"), "mixing": _("Mixing"),
-    "mode": _("Mode"), "rounds": _("Rounds"), "quorum": _("Quorum"), "required": _("Required banks"), "min_wait_s": _("Open at least, seconds"),
-    "deadline_s": _("Deadline of a round, seconds"), "stage_timeout_s": _("Patience for a stage, seconds"), "late": _("Late updates"),
-    "select": _("Result"), "patience": _("Patience, rounds"), "buffer": _("Buffer, updates"), "max_staleness": _("Largest staleness"),
-    "staleness_power": _("Staleness power"), "max_updates_per_bank": _("Most updates per bank"),
-    "epsilon": _("Epsilon"), "delta": _("Delta"), "clip": _("Clip"), "threshold": _("Threshold"), "min_cohort": _("Smallest cohort"),
-    "min_banks": _("Fewest banks behind a total"), "min_banks_reason": _("Why fewer than 3"), "min_cell": _("Fewest customers in a cell"),
-    "codec": _("Codec"), "share": _("Share"), "bins": _("Score bins"), "validation": _("Validation share"), "holdout": _("Hold-out share"),
-    "every": _("Evaluate every"), "segment": _("Segment column"), "alert_budget": _("Alert budget"), "updates_days": _("Days that updates are kept"),
-}  # fmt: skip
+    "purpose": _("Purpose"),
+    "label.name": _("Label column"),
+    "label.positive": _("Positive value"),
+    "participants": _("Participants"),
+    "preprocessing.numeric": _("Numbers"),
+    "preprocessing.categorical": _("Categories"),
+    "family": _("Family"),
+    "hidden": _("Hidden layers"),
+    "dropout": _("Dropout"),
+    "epochs": _("Epochs"),
+    "batch_size": _("Batch size"),
+    "optimiser": _("Optimiser"),
+    "learning_rate": _("Learning rate"),
+    "decay": _("Decay"),
+    "weight_decay": _("Weight decay"),
+    "class_weight": _("Class weight"),
+    "seed": _("Seed"),
+    "strategy.name": _("Strategy"),
+    "weighting": _("Weighting"),
+    "max_weight": _("Largest weight"),
+    "mu": _("Proximal term mu"),
+    "server_learning_rate": _("Server learning rate"),
+    "momentum": _("Momentum"),
+    "byzantine": _("Hostile banks assumed"),
+    "trim": _("Trim"),
+    "q": _("Fairness exponent q"),
+    "ridge": _("Ridge"),
+    "bound": _("Norm bound"),
+    "mixing": _("Mixing"),
+    "mode": _("Mode"),
+    "rounds": _("Rounds"),
+    "quorum": _("Quorum"),
+    "required": _("Required banks"),
+    "min_wait_s": _("Open at least, seconds"),
+    "deadline_s": _("Deadline of a round, seconds"),
+    "stage_timeout_s": _("Patience for a stage, seconds"),
+    "late": _("Late updates"),
+    "select": _("Result"),
+    "patience": _("Patience, rounds"),
+    "buffer": _("Buffer, updates"),
+    "max_staleness": _("Largest staleness"),
+    "staleness_power": _("Staleness power"),
+    "max_updates_per_bank": _("Most updates per bank"),
+    "epsilon": _("Epsilon"),
+    "delta": _("Delta"),
+    "clip": _("Clip"),
+    "threshold": _("Threshold"),
+    "min_cohort": _("Smallest cohort"),
+    "min_banks": _("Fewest banks behind a total"),
+    "min_banks_reason": _("Why fewer than 3"),
+    "min_cell": _("Fewest customers in a cell"),
+    "codec": _("Codec"),
+    "share": _("Share"),
+    "bins": _("Score bins"),
+    "validation": _("Validation share"),
+    "holdout": _("Hold-out share"),
+    "every": _("Evaluate every"),
+    "segment": _("Segment column"),
+    "alert_budget": _("Alert budget"),
+    "updates_days": _("Days that updates are kept"),
+}
 _OPT = ("fedadagrad", "fedadam", "fedyogi")
 _ROBUST = ("trimmed_mean", "krum", "multikrum", "centred_clipping", "median", "geometric_median")
 MATTERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "model.hidden": ("model.family", ("mlp",)), "model.dropout": ("model.family", ("mlp",)),
-    "strategy.mu": ("strategy.name", ("fedprox", "feddyn", "ditto")), "strategy.server_learning_rate": ("strategy.name", _OPT),
-    "strategy.momentum": ("strategy.name", ("fedavgm",)), "strategy.byzantine": ("strategy.name", _ROBUST),
-    "strategy.trim": ("strategy.name", ("trimmed_mean",)), "strategy.q": ("strategy.name", ("qfedavg",)),
-    "strategy.ridge": ("strategy.name", ("newton",)), "strategy.bound": ("strategy.name", ("norm_bound", "centred_clipping")),
-    "strategy.mixing": ("strategy.name", _ROBUST), "compression.share": ("compression.codec", ("topk",)),
-    "schedule.quorum": ("schedule.mode", ("sync",)), "schedule.required": ("schedule.mode", ("sync",)),
-    "schedule.min_wait_s": ("schedule.mode", ("sync",)), "schedule.late": ("schedule.mode", ("sync",)),
-    "schedule.buffer": ("schedule.mode", ("async",)), "schedule.max_staleness": ("schedule.mode", ("async",)),
-    "schedule.staleness_power": ("schedule.mode", ("async",)), "schedule.max_updates_per_bank": ("schedule.mode", ("async",)),
+    "model.hidden": ("model.family", ("mlp",)),
+    "model.dropout": ("model.family", ("mlp",)),
+    "strategy.mu": ("strategy.name", ("fedprox", "feddyn", "ditto")),
+    "strategy.server_learning_rate": ("strategy.name", _OPT),
+    "strategy.momentum": ("strategy.name", ("fedavgm",)),
+    "strategy.byzantine": ("strategy.name", _ROBUST),
+    "strategy.trim": ("strategy.name", ("trimmed_mean",)),
+    "strategy.q": ("strategy.name", ("qfedavg",)),
+    "strategy.ridge": ("strategy.name", ("newton",)),
+    "strategy.bound": ("strategy.name", ("norm_bound", "centred_clipping")),
+    "strategy.mixing": ("strategy.name", _ROBUST),
+    "compression.share": ("compression.codec", ("topk",)),
+    "schedule.quorum": ("schedule.mode", ("sync",)),
+    "schedule.required": ("schedule.mode", ("sync",)),
+    "schedule.min_wait_s": ("schedule.mode", ("sync",)),
+    "schedule.late": ("schedule.mode", ("sync",)),
+    "schedule.buffer": ("schedule.mode", ("async",)),
+    "schedule.max_staleness": ("schedule.mode", ("async",)),
+    "schedule.staleness_power": ("schedule.mode", ("async",)),
+    "schedule.max_updates_per_bank": ("schedule.mode", ("async",)),
     "privacy.min_banks_reason": ("privacy.min_banks", ("1", "2")),
-}  # fmt: skip
+}
 """A field that matters only while another has one of these values; it keeps its value while it is not shown."""
 OFFERED: dict[str, tuple[str, ...]] = {
-    "model.family": capabilities.FAMILIES, "strategy.name": capabilities.STRATEGIES, "preprocessing.numeric": capabilities.NUMERIC,
-}  # fmt: skip
+    "model.family": capabilities.FAMILIES,
+    "strategy.name": capabilities.STRATEGIES,
+    "preprocessing.numeric": capabilities.NUMERIC,
+}
 """Choices that this version can run, where the schema has more of them."""
 
 
@@ -161,7 +224,7 @@ def _definition(schema: Json, reference: str) -> Json:
 
 def _field(path: str, part: Json) -> FieldSpec:
     branches = part.get("anyOf", [part])
-    numbers = next((b for b in branches if b.get("type") in ("number", "integer")), {})
+    numbers: Json = next((b for b in branches if b.get("type") in ("number", "integer")), {})
     word = next((str(b["const"]) for b in branches if "const" in b), "")
     optional = any(b.get("type") == "null" for b in branches)
     default = part.get("default", _made_default(path))
@@ -169,9 +232,16 @@ def _field(path: str, part: Json) -> FieldSpec:
     if path == "model.family":
         choices = FAMILIES
     return FieldSpec(
-        path, _kind(path, part, numbers, word, choices), part.get("description", ""), default, choices, word,
-        numbers.get("minimum", numbers.get("exclusiveMinimum")), numbers.get("maximum", numbers.get("exclusiveMaximum")), optional,
-    )  # fmt: skip
+        path,
+        _kind(path, part, numbers, word, choices),
+        part.get("description", ""),
+        default,
+        choices,
+        word,
+        numbers.get("minimum", numbers.get("exclusiveMinimum")),
+        numbers.get("maximum", numbers.get("exclusiveMaximum")),
+        optional,
+    )
 
 
 def _made_default(path: str) -> Any:

@@ -52,4 +52,25 @@ DECISION: dict[str, Look] = {
     "pending": Look(CARE, "hourglass", _("A person must look")),
     "none": Look(CALM, "circle-dashed", _("No answer yet")),
 }
-LOOKS: dict[str, dict[str, Look]] = {"run": RUN, "round": ROUND, "phase": PHASE, "seat": SEAT, "decision": DECISION}
+SUBJECT: dict[str, Look] = {
+    "update": Look(BUSY, "cloud-upload", _("Model update")),
+    "statistics": Look(BUSY, "list-check", _("Statistics")),
+    "evaluation": Look(BUSY, "chart-line", _("Evaluation counts")),
+    "acknowledgement": Look(GOOD, "download", _("Result fetched")),
+    "decision": Look(BUSY, "checklist", _("Decision on a plan")),
+    "refusal": Look(CARE, "ban", _("Work refused")),
+}
+"""What a receipt is about."""
+PURPOSE: dict[str, Look] = {
+    "credit": Look(CALM, "scale", _("Credit scoring")),
+    "fraud": Look(CALM, "shield", _("Fraud detection")),
+}
+LOOKS: dict[str, dict[str, Look]] = {
+    "run": RUN,
+    "round": ROUND,
+    "phase": PHASE,
+    "seat": SEAT,
+    "decision": DECISION,
+    "subject": SUBJECT,
+    "purpose": PURPOSE,
+}

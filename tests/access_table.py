@@ -11,11 +11,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from institutions import services
 from institutions.models import Membership, Role, User
-from tests.cast import Bank, make_pending_agent
+from rounds.models import Run
+from tests.cast import Bank, make_bank, make_pending_agent
+from tests.rounds.scripted import make_federation
 
 
 class Reader(StrEnum):
@@ -38,7 +41,7 @@ EVERYONE = MEMBERS | {STRANGER}
 
 @dataclass
 class Cast:
-    """Who is there when an address is made. Rooms may add rows of their own in ``args``."""
+    """Who is there when an address is made, and a run of north's with one published round, in which south has no part."""
 
     north: Bank
     south: Bank
@@ -48,6 +51,13 @@ class Cast:
     def user(self, reader: Reader) -> User | None:
         people = {ADMIN: self.admin, AUDITOR: self.auditor, OWN: self.north.operator, OTHER: self.south.operator}
         return people.get(reader)
+
+    @cached_property
+    def run(self) -> Run:
+        others = [make_bank(slug, by=self.admin) for slug in ("east", "west")]
+        federation = make_federation([self.north, *others], self.admin)
+        federation.begin()
+        return federation.round()
 
 
 @dataclass(frozen=True)
@@ -142,17 +152,63 @@ INSTITUTIONS = {
     "api-enrolments": Access(NOBODY),
     "api-enrolment": Access(NOBODY, args=_agent),
 }
+
+
+def _plan(cast: Cast) -> dict[str, Any]:
+    return {"plan_hash": cast.run.plan.hash}
+
+
+def _project(cast: Cast) -> dict[str, Any]:
+    return {"slug": cast.run.plan.project.slug}
+
+
+def _run(cast: Cast) -> dict[str, Any]:
+    return {"run_id": cast.run.pk}
+
+
+def _numbered(cast: Cast) -> dict[str, Any]:
+    return {"run_id": cast.run.pk, "number": 1}
+
+
+def _chain(cast: Cast) -> dict[str, Any]:
+    return {"chain": cast.run.chain}
+
+
 _ID = str(uuid.UUID(int=0))
-ROUNDS: dict[str, Access] = {
+ROUNDS = {
+    "rounds:home": Access(MEMBERS),
+    "rounds:search": Access(MEMBERS),
+    "rounds:receipts": Access(OPERATORS),
+    "rounds:projects": Access(MEMBERS),
+    "rounds:project-new": Access(ADMINS, ADMINS),
+    "rounds:project": Access(PARTY, args=_project),
+    "rounds:plan-new": Access(ADMINS, ADMINS, _project),
+    "rounds:plan": Access(PARTY, args=_plan),
+    "rounds:plan-approve": Access(NOBODY, frozenset({OWN}), _plan),
+    "rounds:plan-start": Access(NOBODY, ADMINS, _plan),
+    "rounds:runs": Access(MEMBERS),
+    "rounds:run": Access(PARTY, args=_run),
+    "rounds:run-action": Access(NOBODY, ADMINS, lambda cast: {"run_id": cast.run.pk, "action": "pause"}),
+    "rounds:run-history-json": Access(OVERSEERS, args=_run),
+    "rounds:run-history-csv": Access(OVERSEERS, args=_run),
+    "rounds:round": Access(PARTY, args=_numbered),
+    "rounds:version": Access(PARTY, args=_numbered),
+    "rounds:weights": Access(PARTY, args=_numbered),
+    "rounds:history": Access(OVERSEERS),
+    "rounds:history-csv": Access(OVERSEERS),
+    "rounds:ledger": Access(OVERSEERS),
+    "rounds:chain": Access(OVERSEERS, args=_chain),
+    "rounds:verify": Access(NOBODY, OVERSEERS, _chain),  # recomputes, changes nothing
+    "rounds:entry": Access(PARTY, args=lambda cast: {"chain": cast.run.chain, "seq": 1}),
     # agents' doors
     "api-work": Access(NOBODY),
-    "api-plan": Access(NOBODY, args=lambda cast: {"plan_hash": "0" * 64}),
-    "api-decisions": Access(NOBODY, args=lambda cast: {"plan_hash": "0" * 64}),
+    "api-plan": Access(NOBODY, args=_plan),
+    "api-decisions": Access(NOBODY, args=_plan),
     "api-statistics": Access(NOBODY),
-    "api-manifest": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
-    "api-history": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
-    "api-acknowledgements": Access(NOBODY, args=lambda cast: {"run_id": _ID}),
-    "api-model": Access(NOBODY, args=lambda cast: {"run_id": _ID, "number": 0}),
+    "api-manifest": Access(NOBODY, args=_run),
+    "api-history": Access(OVERSEERS, args=_run),
+    "api-acknowledgements": Access(NOBODY, args=_run),
+    "api-model": Access(NOBODY, args=_numbered),
     "api-progress": Access(NOBODY),
     "api-updates": Access(NOBODY),
     "api-uploads": Access(NOBODY),
@@ -162,4 +218,5 @@ ROUNDS: dict[str, Access] = {
     "api-receipt": Access(NOBODY, args=lambda cast: {"receipt_id": _ID}),
     "api-refusals": Access(NOBODY),
 }
-TABLE: dict[str, Access] = {**SITE, **ACCOUNTS, **INSTITUTIONS, **ROUNDS}
+ROOMS = {"site": SITE, "accounts": ACCOUNTS, "institutions": INSTITUTIONS, "rounds": ROUNDS}
+TABLE: dict[str, Access] = {name: access for room in ROOMS.values() for name, access in room.items()}

@@ -12,8 +12,9 @@ from django.test.utils import override_settings
 
 from audit import guard
 from tests.cast import admin, auditor, north, outsider, south
+from tests.services import postgres, redis
 
-__all__ = ["admin", "auditor", "north", "outsider", "south"]
+__all__ = ["admin", "auditor", "north", "outsider", "postgres", "redis", "south"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,9 +27,9 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         hops.append(hop)
         if not as_json:
             mark, colour = MARKS[hop.outcome]
-            typer.secho(f"{mark} {hop.name:<16}{hop.detail}", fg=colour)
+            typer.secho(f"{mark} {hop.name:<17}{hop.detail}", fg=colour)
             if hop.action:
-                typer.echo(f"  {'':<16}{hop.action}")
+                typer.echo(f"  {'':<17}{hop.action}")
     failed = next((hop.name for hop in hops if hop.outcome == "failed"), None)
     if as_json:
         print_json({"failed": failed, "hops": [asdict(hop) for hop in hops]})

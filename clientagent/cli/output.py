@@ -33,11 +33,11 @@ def complain(problem: Problem, *, as_json: bool) -> None:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Names and values in two columns."""
-    rows = [(name, str(value)) for name, value in pairs]
+    """Names and values in two columns; a value without a name belongs to the one above."""
+    rows = [(f"{name}:" if name else "", str(value)) for name, value in pairs]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        typer.echo(f"{name + ':':<{width + 2}}{value}")
+        typer.echo(f"{name:<{width + 1}}{value}".rstrip())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

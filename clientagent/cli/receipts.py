@@ -18,7 +18,9 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
     from clientagent.home import Home
     from clientagent.receipts import audit
 
-    rows: list[dict[str, Any]] = [audited.as_json() for audited in audit(Home(home))]
+    here = Home(home)
+    here.require_identity()
+    rows: list[dict[str, Any]] = [audited.as_json() for audited in audit(here)]
     broken = [row for row in rows if row["problem"]]
     if as_json:
         print_json(rows)

@@ -46,6 +46,7 @@ def _work(home: os.PathLike[str], *, once: bool, until_idle: float | None, log_j
     from pathlib import Path
 
     from clientagent.agent import Agent
+    from clientagent.cli.bars import bars
     from clientagent.cli.logs import set_up_logs
     from clientagent.faults import Faults
     from clientagent.home import Home
@@ -59,9 +60,9 @@ def _work(home: os.PathLike[str], *, once: bool, until_idle: float | None, log_j
         transport = Transport(identity.portal, here.key, patience_s=30)
         try:
             log.info("agent of %s at %s", identity.institution, identity.portal)
-            Agent(here, Portal(transport, here), Faults.from_environment(here.path / "faults")).run(
-                once=once, until_idle_s=until_idle
-            )
+            faults = Faults.from_environment(here.path / "faults")
+            with bars(wanted=not log_json) as watch:
+                Agent(here, Portal(transport, here), faults, watch=watch).run(once=once, until_idle_s=until_idle)
         except Ended:
             log.info("ended; whatever was finished is on disk")
         finally:

@@ -1,4 +1,4 @@
-"""Reads and checks the bank's table. ``check_table`` reports every problem, ``read_table`` raises, ``split_rows`` says which rows train."""
+"""The bank's table: ``check_table`` reports every problem, ``read_table`` raises, ``split_rows`` says which rows train."""
 
 from clientagent.data.check import check_table, read_table
 from clientagent.data.findings import Finding, Report, TableUnfit

@@ -85,7 +85,8 @@ class _Check:
         if label and self.unlabelled:
             table = table.take(np.flatnonzero(label.codes >= 0))
         if self.labelled and table.rows < MIN_ROWS:
-            self.problems.append(Finding("", f"only {table.rows} rows with a label, at least {MIN_ROWS} are needed", "too few rows"))
+            reason = f"only {table.rows} rows with a label, at least {MIN_ROWS} are needed"
+            self.problems.append(Finding("", reason, "too few rows"))
         self._look_at_columns(table)
         return table
 
@@ -93,7 +94,8 @@ class _Check:
         name, positive = self.plan.label.name, as_text(self.plan.label.positive)
         counts = label.counts()
         self.unlabelled = int(np.count_nonzero(label.codes < 0))
-        labels = (label.codes == label.values.index(positive) if positive in label.values else np.zeros(len(label.codes))).astype(np.int8)
+        code = label.values.index(positive) if positive in label.values else len(label.values)
+        labels = (label.codes == code).astype(np.int8)
         seen = ", ".join(repr(label.values[i])[:40] for i in np.argsort(-counts, kind="stable")[:5])
         if not label.values:
             self.problems.append(Finding(name, "the label is missing in every row"))
@@ -110,8 +112,9 @@ class _Check:
 
     def _look_at_columns(self, table: Table) -> None:
         for feature in self.plan.features:
-            if feature.name in table.numeric:
-                self._look_at_values(feature.name, len(np.unique(table.numeric[feature.name][~np.isnan(table.numeric[feature.name])])))
+            numbers = table.numeric.get(feature.name)
+            if numbers is not None:
+                self._look_at_values(feature.name, len(np.unique(numbers[~np.isnan(numbers)])))
             elif feature.name in table.categorical:
                 self._look_at_categories(feature, table.categorical[feature.name])
 

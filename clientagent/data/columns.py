@@ -44,7 +44,8 @@ class NumberReader:
         if self._bad_type:
             found.append(Finding(self.name, f"holds values of type {self._bad_type}, not numbers"))
         if self._bad:
-            found.append(Finding(self.name, f"{self._bad} values are not numbers, first {self._first_bad}", "holds values that are not numbers"))
+            reason = f"{self._bad} values are not numbers, first {self._first_bad}"
+            found.append(Finding(self.name, reason, "holds values that are not numbers"))
         if self._infinite:
             reason = f"{self._infinite} values are infinite or beyond {LARGEST:.0e}, first {self._first_infinite}"
             found.append(Finding(self.name, reason, "holds infinite values"))

@@ -23,7 +23,8 @@ class CsvFile:
         self.path = path
         self.encoding = _encoding(head)
         if self.encoding == "utf-8" and b"\0" in head:
-            raise Unreadable(f"{path.name} is not a text file; save it as CSV (UTF-8) or Parquet", "the file is not CSV or Parquet")
+            reason = f"{path.name} is not a text file; save it as CSV (UTF-8) or Parquet"
+            raise Unreadable(reason, "the file is not CSV or Parquet")
         headers = {delimiter: self._header(delimiter) for delimiter in DELIMITERS}
         self.delimiter = max(DELIMITERS, key=lambda delimiter: len(headers[delimiter]))
         self.names = [column_name(name) for name in headers[self.delimiter]]
@@ -44,8 +45,8 @@ class CsvFile:
     def findings(self) -> list[Finding]:
         if not self._ragged:
             return []
-        public = f"some lines do not have the header's {len(self.names)} values"
-        return [Finding("", f"{self._ragged} lines do not have the header's {len(self.names)} values, first {self._first_ragged}", public)]
+        fault = f"lines do not have the header's {len(self.names)} values"
+        return [Finding("", f"{self._ragged} {fault}, first {self._first_ragged}", f"some {fault}")]
 
     def _lines(self) -> Iterator[list[Line]]:
         with self._open() as file:
@@ -86,8 +87,10 @@ class CsvFile:
 
     def _unreadable(self, error: csv.Error | UnicodeDecodeError, line: int) -> Unreadable:
         if isinstance(error, UnicodeDecodeError):
-            return Unreadable(f"{self.path.name} is not UTF-8 (near line {line}); save it as CSV (UTF-8)", "the file is not UTF-8")
-        return Unreadable(f"{self.path.name} is not well-formed CSV near line {line}: {error}", "the file is not well-formed CSV")
+            reason = f"{self.path.name} is not UTF-8 (near line {line}); save it as CSV (UTF-8)"
+            return Unreadable(reason, "the file is not UTF-8")
+        reason = f"{self.path.name} is not well-formed CSV near line {line}: {error}"
+        return Unreadable(reason, "the file is not well-formed CSV")
 
 
 def _encoding(head: bytes) -> str:

@@ -18,7 +18,8 @@ class ParquetFile:
             import pyarrow.parquet
         except ImportError as error:
             raise Unreadable(
-                "reading Parquet needs pyarrow: pip install 'fedagent[data]' (CSV needs nothing)", "the agent cannot read Parquet yet"
+                "reading Parquet needs pyarrow: pip install 'fedagent[data]' (CSV needs nothing)",
+                "the agent cannot read Parquet yet",
             ) from error
         self._faults: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError)
         try:

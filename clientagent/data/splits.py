@@ -30,7 +30,7 @@ class Split:
     state: str
 
     def digest(self, salt: str) -> str:
-        """SHA-256 of the state of the data; ``salt`` (the agent's id) keeps equal tables of two banks from having equal digests."""
+        """SHA-256 of the state of the data. ``salt``, the agent's id, keeps equal tables of two banks from equal digests."""
         return hashlib.sha256(f"{salt}:{self.state}".encode()).hexdigest()
 
 

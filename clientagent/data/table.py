@@ -33,7 +33,7 @@ class Categories:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers are float64 with NaN for missing. ``labels`` is 1 for the plan's positive value, else 0; empty where not asked for."""
+    """Numbers are float64 with NaN for missing. ``labels`` is 1 for the positive value, else 0; empty where not asked for."""
 
     rows: int
     numeric: dict[str, Numbers]

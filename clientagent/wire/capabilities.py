@@ -17,8 +17,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.strategy.mixing != "none", "strategy.mixing", "none"),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (plan.schedule.mode != "sync", "schedule.mode", "sync"),
-        (plan.schedule.late != "discard", "schedule.late", "discard"),
         (plan.privacy.record_dp is not None, "privacy.record_dp", "null"),
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
         (plan.privacy.secure_aggregation is not None, "privacy.secure_aggregation", "null"),

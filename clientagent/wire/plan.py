@@ -310,6 +310,17 @@ class Plan(_Part):
         """How many of ``banks`` a round needs: ceil(quorum * banks), at least one."""
         return max(1, math.ceil(self.quorum_share * banks - 1e-9))
 
+    def versions(self, banks: int) -> int:
+        """Global steps of a run with ``banks`` on the roster: the rounds, or in async as many buffers as hold their updates."""
+        schedule = self.schedule
+        return schedule.rounds if schedule.mode == "sync" else -(-schedule.rounds * banks // schedule.buffer)
+
+    @property
+    def max_updates_per_bank(self) -> int:
+        """Async: the most updates that one bank may send."""
+        limit = self.schedule.max_updates_per_bank
+        return 2 * self.schedule.rounds if limit == "auto" else int(limit)
+
     @property
     def canonical_text(self) -> str:
         return canonical(self).decode()

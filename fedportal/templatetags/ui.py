@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from django import template
 from django.template.context import Context
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,27 +20,27 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from clientagent.wire.signing import short
+from fedportal.measures import NARROW_SPACE, bytes_text, duration_text
 from fedportal.navigation import account_entries, initials, navigation_entries
 from institutions.words import LOOKS as INSTITUTION_LOOKS
+from institutions.words import Look
 from rounds import palette
-from rounds.words import LOOKS, Look
+from rounds.models import Run
+from rounds.selectors import scope
+from rounds.selectors.grid import presence_of
+from rounds.selectors.scope import Audience
+from rounds.words import LOOKS
 
 register = template.Library()
-NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
 @register.simple_tag
 def icon(name: str, extra: str = "", label: str = "") -> SafeString:
     """An icon of the sprite. Without a label it is decoration beside a word, and screen readers skip it."""
     described = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
-    return format_html(
-        '<svg class="icon {}" {} width="24" height="24" fill="none" stroke="currentColor" stroke-width="1.75"'
-        ' stroke-linecap="round" stroke-linejoin="round"><use href="{}#{}"></use></svg>',
-        extra,
-        SafeString(described),
-        static("vendor/icons.svg"),
-        name,
-    )
+    classes = f"icon {extra}".strip()
+    drawing = '<svg class="{}" {}><use href="{}#{}"></use></svg>'
+    return format_html(drawing, classes, SafeString(described), static("vendor/icons.svg"), name)
 
 
 @register.simple_tag
@@ -47,6 +48,12 @@ def state(value: object, kind: str = "") -> SafeString:
     """A state as a badge. ``kind`` (run, round, phase, seat, decision, agent, key, institution) tells equal words apart."""
     look = look_of(str(value), kind)
     return format_html('<span class="badge state bg-{}-lt">{}{}</span>', look.tone, icon(look.icon), look.word)
+
+
+@register.simple_tag
+def presence(seen: dt.datetime | None) -> SafeString:
+    """Whether an agent is there, from when it was last heard."""
+    return state(presence_of(seen, timezone.now()), "presence")
 
 
 @register.simple_tag
@@ -90,26 +97,20 @@ def dash() -> SafeString:
     return format_html('<span class="text-secondary" aria-label="{}">–</span>', _("none"))
 
 
+Figure = float | Literal[""] | None
+"""What a template hands over: a number, none, or "" for what it did not find."""
+
+
 @register.simple_tag(name="bytes")
-def bytes_(count: int | None) -> SafeString | str:
+def bytes_(count: Figure) -> SafeString | str:
     """A size in decimal units: 950 B, 12.4 kB, 3.1 MB."""
-    return dash() if count is None else bytes_text(count)
-
-
-def bytes_text(count: int | float) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 999.5 or unit == "GB":
-            digits = 0 if unit == "B" or size >= 100 else 1
-            return f"{number_format(round(size, digits), digits)}{NARROW_SPACE}{unit}"
-        size /= 1000
-    raise AssertionError
+    return dash() if count is None or count == "" else bytes_text(count)
 
 
 @register.simple_tag
-def number(value: float | int | None, digits: int = 0) -> SafeString | str:
+def number(value: Figure, digits: int = 0) -> SafeString | str:
     """A number with the language's separators; a dash for none."""
-    return dash() if value is None else number_format(round(value, digits), digits, force_grouping=True)
+    return dash() if value is None or value == "" else number_format(round(value, digits), digits, force_grouping=True)
 
 
 @register.simple_tag
@@ -120,8 +121,10 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 @register.simple_tag
-def percent(value: float | None, digits: int = 0) -> SafeString | str:
-    return dash() if value is None else f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+def percent(value: Figure, digits: int = 0) -> SafeString | str:
+    if value is None or value == "":
+        return dash()
+    return f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
 
 
 @register.simple_tag
@@ -130,19 +133,6 @@ def duration(seconds: float | dt.timedelta | None) -> SafeString | str:
     if seconds is None:
         return dash()
     return duration_text(seconds.total_seconds() if isinstance(seconds, dt.timedelta) else seconds)
-
-
-def duration_text(seconds: float) -> str:
-    if seconds < 9.95:
-        return _("%(n)s s") % {"n": number_format(round(seconds, 1), 1)}
-    whole = round(seconds)
-    if whole < 60:
-        return _("%(n)s s") % {"n": whole}
-    if whole < 3600:
-        return _("%(m)s min %(s)s s") % {"m": whole // 60, "s": whole % 60}
-    if whole < 86_400:
-        return _("%(h)s h %(m)s min") % {"h": whole // 3600, "m": whole % 3600 // 60}
-    return _("%(d)s d %(h)s h") % {"d": whole // 86_400, "h": whole % 86_400 // 3600}
 
 
 @register.simple_tag
@@ -166,8 +156,22 @@ def digest(value: str | None, length: int = 12) -> SafeString:
 def copy_button(value: str) -> SafeString:
     return format_html(
         '<button class="btn-copy" type="button" data-copy="{}" aria-label="{}">{}{}</button>',
-        value, _("Copy"), icon("copy", "copy-before"), icon("check", "copy-after"),
+        value,
+        _("Copy"),
+        icon("copy", "copy-before"),
+        icon("check", "copy-after"),
     )
+
+
+@register.inclusion_tag("components/sort.html", takes_context=True)
+def sort(context: Context, order: Any, name: str, label: str, extra: str = "") -> dict[str, str]:
+    """A table's head that orders by this column, and the other way round when it already does."""
+    request = context["request"]
+    query = request.GET.copy()
+    query.pop("page", None)
+    query["order"] = f"-{name}" if order.current == name else name
+    direction = {name: "ascending", f"-{name}": "descending"}.get(order.current, "")
+    return {"label": label, "url": f"?{query.urlencode()}", "direction": direction, "extra": extra}
 
 
 @register.inclusion_tag("components/empty.html")
@@ -205,6 +209,23 @@ def hundredths(share: float) -> int:
 
 
 @register.filter
+def slugify_path(path: str) -> str:
+    """A plan's dotted field as an id of the page."""
+    return "plan-" + path.replace(".", "-")
+
+
+@register.simple_tag
+def trans_schema(sentence: str) -> str:
+    """A sentence of the plan's schema in the reader's language; the schema itself knows no Django."""
+    return _(sentence) if sentence else ""
+
+
+@register.filter
+def reason_for(run: Run, audience: Audience) -> str:
+    return scope.reason_for(run, audience)
+
+
+@register.filter
 def lookup(mapping: dict[Any, Any], key: Any) -> Any:
     return mapping.get(key)
 
@@ -220,9 +241,7 @@ def navigation(context: Context) -> list[dict[str, Any]]:
 def account_links(context: Context) -> dict[str, Any]:
     user = context["user"]
     name = user.name or user.email
-    return {
-        "name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries(),
-    }
+    return {"name": name, "initials": initials(name), "role": role_line(context), "entries": account_entries()}
 
 
 def role_line(context: Context) -> str:
@@ -235,6 +254,9 @@ def role_line(context: Context) -> str:
 def shell_words() -> dict[str, str]:
     """The few words that the browser says by itself."""
     return {
-        "copied": _("Copied"), "seconds": _("%(n)s s") % {"n": "{1}"}, "minutes": _("%(m)s min %(s)s s") % {"m": "{1}", "s": "{2}"},
-        "hours": _("%(h)s h %(m)s min") % {"h": "{1}", "m": "{2}"}, "days": _("%(d)s d %(h)s h") % {"d": "{1}", "h": "{2}"},
-    }  # fmt: skip
+        "copied": _("Copied"),
+        "seconds": _("%(n)s s") % {"n": "{1}"},
+        "minutes": _("%(m)s min %(s)s s") % {"m": "{1}", "s": "{2}"},
+        "hours": _("%(h)s h %(m)s min") % {"h": "{1}", "m": "{2}"},
+        "days": _("%(d)s d %(h)s h") % {"d": "{1}", "h": "{2}"},
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.db.models import Q
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,31 +17,30 @@ from institutions.happenings import happening
 from institutions.models import Institution, Role
 from institutions.permissions import institution_of, require_role, role_of
 from institutions.selectors import history_of, institution_for, institutions_table
+from institutions.tables import asked, ordering, page_of
 from institutions.views.replies import confirm
 from institutions.wheel import agent_wheel
 
-SORTS = {
-    "name": "name", "state": "state", "members": "-member_count", "agents": "-agent_count", "since": "-created_at",
-}  # fmt: skip
+ORDERS = {"name": "name", "state": "state", "members": "member_count", "agents": "agent_count", "since": "created_at"}
 
 
 @require_GET
 @require_role()
 def listing(request: HttpRequest) -> HttpResponse:
     """All institutions that the reader may see, filtered and sorted by the address."""
-    asked = request.GET
+    query, state = asked(request, "q"), asked(request, "state", among=Institution.State)
+    order = ordering(request, ORDERS, "name")
     rows = institutions_table(request.user)
     total = rows.count()
-    if query := asked.get("q", "").strip():
+    if query:
         rows = rows.filter(Q(name__icontains=query) | Q(slug__icontains=query))
-    if (state := asked.get("state", "")) in Institution.State.values:
+    if state:
         rows = rows.filter(state=state)
-    sort = asked.get("sort", "name") if asked.get("sort") in SORTS else "name"
-    page = {
-        "rows": rows.order_by(SORTS[sort], "slug"), "total": total, "q": query, "state": state, "sort": sort,
-        "states": Institution.State.choices,
+    context = {
+        "page": page_of(request, order.apply(rows)), "total": total, "q": query, "state_filter": state, "order": order,
+        "states": list(Institution.State),
     }  # fmt: skip
-    return render(request, "institutions/list.html", page)
+    return render(request, "institutions/list.html", context)
 
 
 @require_GET
@@ -112,9 +111,10 @@ def reinstate(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_GET
-def wheel(request: HttpRequest, name: str) -> HttpResponseBase:
+def wheel(request: HttpRequest, name: str) -> HttpResponse:
     """The agent, for pip at a bank: no secret, so nobody has to sign in for it."""
     found = agent_wheel()
     if found is None or found.name != name:
         raise Http404
-    return FileResponse(found.path.open("rb"), content_type="application/octet-stream", filename=name, as_attachment=True)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(found.path.read_bytes(), content_type="application/octet-stream", headers=headers)

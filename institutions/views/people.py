@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth import login
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -19,22 +20,32 @@ from institutions.forms import AcceptForm, PersonForm, RoleForm
 from institutions.letters import send_invitation
 from institutions.models import Invitation, Membership, Role
 from institutions.permissions import require_role, role_of
+from institutions.tables import asked, ordering, page_of
 from institutions.views.replies import confirm, portal_url
+
+ORDERS = {
+    "person": "user__email", "role": "role", "institution": "institution__name", "since": "created_at",
+    "seen": "user__last_login",
+}  # fmt: skip
 
 
 @require_GET
 @require_role(Role.ADMINISTRATOR, Role.AUDITOR)
 def people(request: HttpRequest) -> HttpResponse:
     """Everybody with a seat, and the invitations that are open."""
-    members = Membership.objects.select_related("user", "institution").order_by("role", "user__email")
-    if (role := request.GET.get("role", "")) in Role.values:
+    query, role = asked(request, "q"), asked(request, "role", among=Role)
+    order = ordering(request, ORDERS, "role")
+    members = Membership.objects.select_related("user", "institution")
+    if query:
+        members = members.filter(Q(user__name__icontains=query) | Q(user__email__icontains=query))
+    if role:
         members = members.filter(role=role)
-    page = {
-        "members": members, "role_filter": role, "roles": Role.choices,
+    context = {
+        "page": page_of(request, order.apply(members)), "q": query, "role_filter": role, "roles": Role.choices, "order": order,
         "invitations": Invitation.objects.filter(used_at=None, expires_at__gt=timezone.now()).select_related("institution"),
         "administers": role_of(request.user) == Role.ADMINISTRATOR,
     }  # fmt: skip
-    return render(request, "institutions/people.html", page)
+    return render(request, "institutions/people.html", context)
 
 
 @never_cache

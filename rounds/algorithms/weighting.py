@@ -29,3 +29,8 @@ def capped_shares(sizes: Sequence[float], max_weight: float) -> NDArray[np.float
         spread = values[~capped] / rest if rest > 0 else np.full((~capped).sum(), 1 / max((~capped).sum(), 1))
         shares[capped], shares[~capped] = max_weight, free * spread
     return shares
+
+
+def staleness_factor(staleness: int, power: float) -> float:
+    """(1 + s) ** -power, the polynomial discount of an update that is s versions behind (Xie et al. 2019, section 5.2)."""
+    return float((1 + staleness) ** -power)

@@ -17,7 +17,7 @@ from clientagent.wire.errors import Malformed, NotFound, Refusal
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity, agent_view
-from rounds import blobs, live, services
+from rounds import blobs, crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
@@ -38,14 +38,23 @@ async def work(request: HttpRequest) -> HttpResponse:
     with live.waiting_for_work(identity.institution_slug) as event:
         while True:
             event.clear()
-            answer = await sync_to_async(work_for)(identity)
+            answer = await sync_to_async(next_work)(identity)
             left = until - time.monotonic()
             if answer is not None:
+                crashing.reached("answer:work")
                 return _json(answer)
             if left <= 0:
                 return HttpResponse(status=204)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S))
+
+
+def next_work(identity: AgentIdentity) -> WorkAnswer | None:
+    """What waits for this agent; in an async run a free agent takes a new slot."""
+    answer = work_for(identity)
+    if answer is None and services.take_slot(identity=identity):
+        answer = work_for(identity)
+    return answer
 
 
 def _wait_s(request: HttpRequest) -> float:
@@ -73,6 +82,7 @@ def updates(request: HttpRequest) -> HttpResponse:
                 writer.write(data)  # type: ignore[arg-type]
                 norm = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
+            crashing.reached("update:kept")
             receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
     return answer_with(identity, receipt, look_ahead=True)
 
@@ -93,9 +103,10 @@ def refusals_recorded(identity: AgentIdentity, statement: Signed):  # type: igno
 def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False) -> JsonResponse:
     """The receipt, the head of its chain, and the next piece of work if there is one already."""
     head = head_update(f"run/{receipt.run_id}", identity.seen) if receipt.run_id else None
-    upcoming = work_for(identity) if look_ahead else None
+    upcoming = next_work(identity) if look_ahead else None
     if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
         upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
+    crashing.reached("answer:receipt")
     return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))
 
 
@@ -132,7 +143,10 @@ async def model(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     version = await sync_to_async(version_for)(identity, str(run_id), number)
     if version is None:
         raise NotFound(expected="a version of a run whose roster names this bank", got=f"{run_id}/{number}")
-    return stream_version(request, version)
+    response = stream_version(request, version)
+    if size := int(response.headers.get("Content-Length", 0)):
+        await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
+    return response
 
 
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
@@ -157,6 +171,7 @@ async def _chunks(digest: str, start: int, end: int) -> AsyncIterator[bytes]:
     chunks = blobs.read(digest, start=start, end=end)
     while data := await asyncio.to_thread(next, chunks, b""):
         yield data
+        crashing.reached("answer:model")
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

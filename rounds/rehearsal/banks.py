@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clientagent.wire.errors import Refusal
 from institutions import services
@@ -17,6 +18,8 @@ from rounds.rehearsal.hosting import AgentHost, Ended
 from rounds.rehearsal.processes import last_words
 
 ENROL_TIMEOUT_S = 60.0
+TABLES = "banks.json"
+"""Which table belongs to which bank, as the split wrote it."""
 
 
 class BankFailed(Refusal):
@@ -36,6 +39,13 @@ class Bank:
     @property
     def log(self) -> Path:
         return self.home.parent / f"{self.slug}.log"
+
+
+def remembered(parts: Sequence[Mapping[str, Any]], folder: Path) -> list[Bank]:
+    """The banks of a split; what they are stays in ``banks.json``, for scoring."""
+    (folder / TABLES).write_text(json.dumps(list(parts)))
+    homes = folder / "homes"
+    return [Bank(p["institution"], p["name"], Path(p["path"]), homes / p["institution"]) for p in parts]
 
 
 def invite(banks: Sequence[Bank], *, by: User) -> list[Institution]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -35,9 +34,10 @@ class AgentHost:
     def __init__(self, *, log: Path, with_torch: bool = True) -> None:
         self._log = log
         self._ended: queue.Queue[Ended | None] = queue.Queue()
+        self._is_ready = False
         self._process = processes.start(
             sys.executable, "-m", "clientagent.rehearsal.host", *([] if with_torch else ["--no-torch"]), log=log,
-            stdin=subprocess.PIPE, env={**os.environ, **tools.ONE_THREAD},
+            stdin=subprocess.PIPE, env=tools.environment(),
         )
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -57,6 +57,8 @@ class AgentHost:
 
     def stop(self) -> None:
         """End all agents, then their host."""
+        if not self._is_ready:  # still importing, with no agent to end: it need not finish that
+            self._process.kill()
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -79,6 +81,7 @@ class AgentHost:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             message = json.loads(line)
+            self._is_ready = self._is_ready or "ready" in message
             if "exit" in message:
                 self._ended.put(Ended(message["name"], message["exit"]))
         self._ended.put(None)

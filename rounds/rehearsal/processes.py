@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 def start(*argv: str, log: Path, **options: object) -> subprocess.Popen[str]:
     """A child in a session of its own (Ctrl-C is ours to hand on) that dies with us; stderr goes to ``log``."""
     with log.open("a") as errors:
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(  # type: ignore[call-overload]
             argv, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, preexec_fn=_die_with_parent,
             **options,
         )

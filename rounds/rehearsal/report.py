@@ -9,9 +9,10 @@ from typing import Any, TypedDict
 from django.db.models import Max, Min, Sum
 
 from rounds import blobs
-from rounds.lifecycle import Phase, RoundState
+from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
+from rounds.rehearsal.banks import TABLES
 
 
 class RoundFigures(TypedDict):
@@ -28,10 +29,10 @@ class RoundFigures(TypedDict):
     epsilon: float | None
 
 
-def result_of(run: Run, *, banks: Path, reference: bool, peak_rss_mb: float | None) -> dict[str, Any]:
+def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | None) -> dict[str, Any]:
     """The JSON of ``simulate``."""
     assert run.selected is not None
-    scores = _scores(run, banks=banks, reference=reference)
+    scores = _scores(run, folder=folder, reference=reference)
     rounds = [round_figures(round_) for round_ in published(run)]
     return {
         "plan_hash": run.plan.hash,
@@ -59,7 +60,7 @@ def round_figures(round_: Round) -> RoundFigures:
     """All attempts of the round count: what was sent was sent, and the clock ran."""
     attempts = Round.objects.filter(run_id=round_.run_id, number=round_.number)
     opened = attempts.aggregate(first=Min("opened_at"))["first"]
-    uploaded = Update.objects.filter(participation__round__in=attempts).aggregate(sum=Sum("bytes"))["sum"]
+    uploaded = Update.objects.filter(into__in=attempts).aggregate(sum=Sum("bytes"))["sum"]
     downloaded = Participation.objects.filter(round__in=attempts).aggregate(sum=Sum("bytes_down"))["sum"]
     pooled = (round_.version.pooled or {}).get("holdout", {})
     assert round_.published_at is not None
@@ -68,7 +69,7 @@ def round_figures(round_: Round) -> RoundFigures:
         "seconds": round((round_.published_at - opened).total_seconds(), 4),
         "bytes_up": uploaded or 0,
         "bytes_down": downloaded or 0,
-        "participants": round_.participations.filter(phase=Phase.ACCEPTED).count(),
+        "participants": round_.counted.filter(weight__isnull=False).values("participation__institution").distinct().count(),
         "auc": pooled.get("auc"),
         "ks": pooled.get("ks"),
         "loss": pooled.get("loss"),
@@ -81,24 +82,24 @@ def _total_seconds(run: Run) -> float:
     return round((ends["last"] - ends["first"]).total_seconds(), 4)
 
 
-def _scores(run: Run, *, banks: Path, reference: bool) -> dict[str, Any]:
+def _scores(run: Run, *, folder: Path, reference: bool) -> dict[str, Any]:
     """``final``, ``central`` and ``local``: scores on all hold-out rows together, computed by the agent's code."""
     assert run.selected is not None
-    folder = banks.parent
     (folder / "plan.json").write_text(run.plan.text)
     (folder / "preprocessing.json").write_text(json.dumps(run.preprocessing))
-    return tools.run_json(
-        "reference", "--plan", str(folder / "plan.json"), "--banks", str(banks),
+    scores: dict[str, Any] = tools.run_json(
+        "reference", "--plan", str(folder / "plan.json"), "--banks", str(folder / TABLES),
         "--model", str(blobs.path_of(run.selected.digest)), "--preprocessing", str(folder / "preprocessing.json"),
         *([] if reference else ["--no-reference"]),
-    )  # type: ignore[no-any-return]
+    )
+    return scores
 
 
 # ------------------------------------------------------------------------ as text
 def round_line(round_: Round) -> str:
     """A round as it is published; the figures of its version come when the banks have evaluated it."""
     figures = round_figures(round_)
-    rounds = round_.run.plan.document.schedule.rounds
+    rounds = round_.run.total_versions
     return (
         f"round {figures['number']:>{len(str(rounds))}}/{rounds}  {figures['seconds']:6.2f} s  "
         f"{figures['participants']} banks  {size(figures['bytes_up'])} up"

@@ -11,6 +11,7 @@ from typing import Any
 
 from clientagent.wire.errors import Refusal
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -19,11 +20,17 @@ class ToolFailed(Refusal):
     advice = "Correct what is named here and start again."
 
 
+def environment() -> dict[str, str]:
+    """For the agent's code: one thread, and this checkout's package from whatever folder we were called in."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
+
+
 def run(*argv: str) -> str:
     """Standard output of ``python -m clientagent.rehearsal argv``. Raises ``ToolFailed`` with its own words."""
     done = subprocess.run(
         [sys.executable, "-m", "clientagent.rehearsal", *argv], capture_output=True, text=True,
-        env={**os.environ, **ONE_THREAD}, check=False,
+        env=environment(), check=False,
     )
     if done.returncode:
         raise _failure(done.stderr or done.stdout)

@@ -15,11 +15,26 @@ from django.utils.translation import gettext_noop
 
 from audit.models import Entry
 from institutions.happenings import SENTENCES as HAPPENINGS
-from institutions.models import Institution
+from institutions.models import Agent, Institution
 from institutions.words import BAD, BUSY, CALM, CARE, GOOD
 from rounds.selectors.scope import Audience
 
-FIELDS = ("institution", "round", "attempt", "reason", "decision", "by", "code", "rows", "number", "selected", "seconds", "column", "slug", "title")
+FIELDS = (
+    "institution",
+    "round",
+    "attempt",
+    "reason",
+    "decision",
+    "by",
+    "code",
+    "rows",
+    "number",
+    "selected",
+    "seconds",
+    "column",
+    "slug",
+    "title",
+)
 
 # kind: (tone, icon, sentence). A sentence's names come from FIELDS and from who() below.
 SENTENCES: dict[str, tuple[str, str, str]] = {
@@ -28,7 +43,11 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "run_preparing": (BUSY, "list-check", gettext_noop("All needed banks approved; statistics requested")),
     "statistics_received": (GOOD, "list-check", gettext_noop("%(bank)s sent its statistics")),
     "institution_unfit": (BAD, "alert-triangle", gettext_noop("%(bank)s: its data do not fit the plan. %(reason)s")),
-    "manifest_signed": (GOOD, "certificate", gettext_noop("Run manifest signed: roster, preprocessing and initial weights are frozen")),
+    "manifest_signed": (
+        GOOD,
+        "certificate",
+        gettext_noop("Run manifest signed: roster, preprocessing and initial weights are frozen"),
+    ),
     "round_opened": (BUSY, "player-play", gettext_noop("Round %(round)s opened")),
     "update_accepted": (GOOD, "check", gettext_noop("%(bank)s sent its update for round %(round)s")),
     "update_late": (CARE, "clock-pause", gettext_noop("%(bank)s sent its update for round %(round)s too late")),
@@ -49,12 +68,30 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "project_created": (BUSY, "folder", gettext_noop("Project created")),
     "plan_frozen": (BUSY, "file-certificate", gettext_noop("Plan frozen")),
     "portal_approval": (GOOD, "check", gettext_noop("%(bank)s approved the plan in the browser")),
+    "portal_restored": (CARE, "history", gettext_noop("The portal was restored from a backup. %(reason)s")),
     "chain_anchored": (CALM, "link", gettext_noop("A run's or project's chain was anchored here")),
 }
-PLAIN = {"update_refused": gettext_noop("An update of %(bank)s was refused"), "institution_unfit": gettext_noop("%(bank)s: its data do not fit the plan"),
-         "work_refused": gettext_noop("%(bank)s refused the work of round %(round)s"), "bank_dropped": gettext_noop("%(bank)s was dropped")}
+PLAIN = {
+    "update_refused": gettext_noop("An update of %(bank)s was refused"),
+    "institution_unfit": gettext_noop("%(bank)s: its data do not fit the plan"),
+    "work_refused": gettext_noop("%(bank)s refused the work of round %(round)s"),
+    "bank_dropped": gettext_noop("%(bank)s was dropped"),
+    "run_failed": gettext_noop("Run failed"),
+}
 """What an operator reads about another bank: that it happened, not why."""
-EXCEPTIONS = ("institution_unfit", "update_refused", "update_late", "work_refused", "round_abandoned", "run_paused", "run_stopped", "run_failed", "bank_dropped")
+PRIVATE = ("run_failed",)
+"""About no one bank, yet its reason tells why each bank was not ready."""
+EXCEPTIONS = (
+    "institution_unfit",
+    "update_refused",
+    "update_late",
+    "work_refused",
+    "round_abandoned",
+    "run_paused",
+    "run_stopped",
+    "run_failed",
+    "bank_dropped",
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +103,7 @@ class Line:
     at_utc: str
     kind: str
     actor: str
+    who: str
     tone: str
     icon: str
     text: str
@@ -74,7 +112,7 @@ class Line:
     readable: bool
 
 
-def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 40) -> list[Line]:
+def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 30) -> list[Line]:
     """The latest entries of a run's chain, newest first; of one round where it is named."""
     rows = Entry.objects.filter(chain_id=chain)
     if round_number is not None:
@@ -86,18 +124,31 @@ def lines(rows: QuerySet[Entry], audience: Audience) -> list[Line]:
     columns = ("chain_id", "seq", "at_utc", "kind", "actor")
     values = rows.values(*columns, *(f"body__{name}" for name in FIELDS))
     names = dict(Institution.objects.values_list("slug", "name"))
-    return [_line(value, names, audience) for value in values]
+    found = list(values)
+    agents = _agents({value["actor"] for value in found})
+    return [_line(value, names, agents, audience) for value in found]
+
+
+def _agents(actors: set[str]) -> dict[str, str]:
+    """The bank's name for each agent among these actors."""
+    ids = [actor.removeprefix("agent:") for actor in actors if actor.startswith("agent:")]
+    rows = Agent.objects.filter(pk__in=ids).values_list("pk", "institution__name") if ids else []
+    return {f"agent:{pk}": _("agent of %(bank)s") % {"bank": name} for pk, name in rows}
 
 
 def may_read(entry: Entry, audience: Audience) -> bool:
     """An operator reads entries about its own institution and those about no bank."""
-    return audience.sees_all or entry.body.get("institution", audience.institution_slug) == audience.institution_slug
+    return (
+        audience.sees_all
+        or entry.kind not in PRIVATE
+        and entry.body.get("institution", audience.institution_slug) == audience.institution_slug
+    )
 
 
-def _line(value: Mapping[str, Any], names: Mapping[str, str], audience: Audience) -> Line:
+def _line(value: Mapping[str, Any], names: Mapping[str, str], agents: Mapping[str, str], audience: Audience) -> Line:
     body = {name: value[f"body__{name}"] for name in FIELDS}
     slug = body["institution"] or ""
-    readable = audience.sees_all or slug in ("", audience.institution_slug)
+    readable = audience.sees_all or (slug in ("", audience.institution_slug) and value["kind"] not in PRIVATE)
     tone, icon, sentence = SENTENCES.get(value["kind"], (CALM, "circle-dot", ""))
     if not readable:
         sentence = PLAIN.get(value["kind"], sentence)
@@ -106,7 +157,18 @@ def _line(value: Mapping[str, Any], names: Mapping[str, str], audience: Audience
     else:
         icon, text = _told_by_institutions(value["kind"], value["actor"], names.get(slug, slug))
     return Line(
-        value["chain_id"], value["seq"], value["at_utc"], value["kind"], value["actor"], tone, icon, text, slug, body["round"], readable
+        value["chain_id"],
+        value["seq"],
+        value["at_utc"],
+        value["kind"],
+        value["actor"],
+        agents.get(value["actor"], value["actor"].removeprefix("user:")),
+        tone,
+        icon,
+        text,
+        slug,
+        body["round"],
+        readable,
     )
 
 
@@ -118,7 +180,9 @@ def _told_by_institutions(kind: str, actor: str, bank: str) -> tuple[str, str]:
 
 def _fill(sentence: str, body: Mapping[str, Any], bank: str) -> str:
     words = {name: "" if field is None else str(field) for name, field in body.items()}
-    words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(words["decision"], words["decision"])
+    words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(
+        words["decision"], words["decision"]
+    )
     return (_(sentence) % (words | {"bank": bank})).strip()
 
 

@@ -36,10 +36,12 @@ def find(q: str, user: Person, audience: Audience) -> list[Group]:
     number = re.fullmatch(r"(?:run|r|v|version)?\s*#?(\d{1,9})", q.strip().lower())
     n = int(number.group(1)) if number else None
     groups = [
-        Group(_("Institutions"), "building-bank", _institutions(q, user)), Group(_("Projects"), "folder", _projects(q, audience)),
-        Group(_("Runs"), "activity", _runs(q, n, audience)), Group(_("Plans"), "file-certificate", _plans(q, audience)),
+        Group(_("Institutions"), "building-bank", _institutions(q, user)),
+        Group(_("Projects"), "folder", _projects(q, audience)),
+        Group(_("Runs"), "activity", _runs(q, n, audience)),
+        Group(_("Plans"), "file-certificate", _plans(q, audience)),
         Group(_("Model versions"), "versions", _versions(q, n, audience)),
-    ]  # fmt: skip
+    ]
     return [group for group in groups if group.hits]
 
 
@@ -55,7 +57,13 @@ def _projects(q: str, audience: Audience) -> list[Hit]:
 
 def _runs(q: str, n: int | None, audience: Audience) -> list[Hit]:
     wanted = Q(plan__project__name__icontains=q) | Q(plan__project__slug__icontains=q) | Q(plan__title__icontains=q)
-    wanted |= Q(number=n) if n is not None else Q(pk__istartswith=q.replace("-", "")) if re.fullmatch(r"[0-9a-f-]{4,36}", q.lower()) else Q()
+    wanted |= (
+        Q(number=n)
+        if n is not None
+        else Q(pk__istartswith=q.replace("-", ""))
+        if re.fullmatch(r"[0-9a-f-]{4,36}", q.lower())
+        else Q()
+    )
     rows = visible_runs(audience).filter(wanted).order_by("-created_at")[:MOST]
     return [Hit(str(row), row.plan.title or row.plan.hash[:12], reverse("rounds:run", args=[row.pk])) for row in rows]
 
@@ -67,5 +75,10 @@ def _plans(q: str, audience: Audience) -> list[Hit]:
 
 def _versions(q: str, n: int | None, audience: Audience) -> list[Hit]:
     wanted = Q(number=n) if n is not None else Q(digest__istartswith=q.lower())
-    rows = ModelVersion.objects.filter(wanted, run__in=visible_runs(audience).values("pk")).select_related("run__plan__project")[:MOST]
-    return [Hit(f"v{row.number}", f"{row.run} · {row.digest[:12]}", reverse("rounds:version", args=[row.run_id, row.number])) for row in rows]
+    rows = ModelVersion.objects.filter(wanted, run__in=visible_runs(audience).values("pk")).select_related("run__plan__project")[
+        :MOST
+    ]
+    return [
+        Hit(f"v{row.number}", f"{row.run} · {row.digest[:12]}", reverse("rounds:version", args=[row.run_id, row.number]))
+        for row in rows
+    ]

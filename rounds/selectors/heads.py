@@ -18,7 +18,7 @@ def head_update(chain: str, seen: str) -> HeadUpdate:
     """
     seq, hash_ = audit.head_of(chain)
     since = _seen_seq(chain, seen, upto=seq)
-    head = Head(chain=chain, seq=seq, hash=hash_, at_utc=utc_text())
+    head = Head(chain=chain, seq=seq, hash=hash_, at_utc=utc_text(), epoch=audit.epoch())
     return HeadUpdate(
         head=sign_document(head, portal_key()), since_seq=since, links=audit.links_since(chain, since, upto=seq)[:MAX_LINKS]
     )

@@ -19,7 +19,7 @@ from rounds import palette
 from rounds.lifecycle import RUN_OPEN, RunState
 from rounds.models import Plan, PlanDecision, PortalApproval, Project, Receipt, Run, Seat
 from rounds.selectors.events import Line, exceptions
-from rounds.selectors.grid import OFFLINE_AFTER
+from rounds.selectors.grid import presence_of
 from rounds.selectors.lists import run_rows
 from rounds.selectors.scope import Audience, visible_plans
 
@@ -63,28 +63,32 @@ def health(now: datetime | None = None) -> list[Bank]:
     rows = Institution.objects.annotate(
         agent_count=Count("agents", filter=approved), seen=Max("agents__last_seen_at", filter=approved)
     )
-    return [Bank(row, places.get(row.pk, 0), _presence(row.seen, now), row.seen) for row in rows]
-
-
-def _presence(seen: datetime | None, now: datetime) -> str:
-    if seen is None:
-        return "never"
-    return "offline" if now - seen > OFFLINE_AFTER else "online"
+    return [Bank(row, places.get(row.pk, 0), presence_of(row.seen, now), row.seen) for row in rows]
 
 
 def needs_of_administrator(runs: list[Run]) -> list[Need]:
     """Enrolments to approve, plans not yet approved, paused runs, blocked banks; or the first steps."""
     needs = [
-        Need("fingerprint", "orange", _("Compare the fingerprint of an agent of %(name)s") % {"name": agent.institution.name},
-             _("It introduced itself and may do nothing until you approve it."), reverse("institutions:agent", args=[agent.pk]), _("Compare"), agent.created_at)
+        Need(
+            "fingerprint",
+            "orange",
+            _("Compare the fingerprint of an agent of %(name)s") % {"name": agent.institution.name},
+            _("It introduced itself and may do nothing until you approve it."),
+            reverse("institutions:agent", args=[agent.pk]),
+            _("Compare"),
+            agent.created_at,
+        )
         for agent in pending_agents()
-    ]  # fmt: skip
+    ]
     needs += [need for run in runs if (need := _need_of_run(run))]
     return needs or _first_steps()
 
 
 def _need_of_run(run: Run) -> Need | None:
-    url, name = reverse("rounds:run", args=[run.pk]), _("%(project)s, run %(n)d") % {"project": run.plan.project.name, "n": run.number}
+    url, name = (
+        reverse("rounds:run", args=[run.pk]),
+        _("%(project)s, run %(n)d") % {"project": run.plan.project.name, "n": run.number},
+    )
     if run.state == RunState.PAUSED:
         return Need("player-pause", "orange", _("%(run)s is paused") % {"run": name}, run.reason, url, _("Look"))
     if run.state == RunState.PROPOSED:
@@ -92,26 +96,83 @@ def _need_of_run(run: Run) -> Need | None:
         text = _("Waiting for %(names)s") % {"names": ", ".join(missing)} if missing else ""
         return Need("hourglass", "orange", _("%(run)s waits for approvals") % {"run": name}, text, url, _("Look"), run.created_at)
     away = [bank for bank in health() if bank.presence != "online"] if run.state in (RunState.RUNNING, RunState.PREPARING) else []
-    seated = set(run.seats.filter(state__in=("seated", "approved", "counted")).values_list("institution_id", flat=True)) if away else set()
+    seated = (
+        set(run.seats.filter(state__in=("seated", "approved", "counted")).values_list("institution_id", flat=True))
+        if away
+        else set()
+    )
     blocked = [bank for bank in away if bank.institution.pk in seated]
     if not blocked:
         return None
     names = ", ".join(bank.institution.name for bank in blocked)
-    return Need("wifi-off", "orange", ngettext("%(names)s is away", "%(names)s are away", len(blocked)) % {"names": names}, _("%(run)s waits for it.") % {"run": name}, url, _("Look"), blocked[0].seen)
+    return Need(
+        "wifi-off",
+        "orange",
+        ngettext("%(names)s is away", "%(names)s are away", len(blocked)) % {"names": names},
+        _("%(run)s waits for it.") % {"run": name},
+        url,
+        _("Look"),
+        blocked[0].seen,
+    )
 
 
 def _first_steps() -> list[Need]:
     """Nothing waits; somebody new is led to the next step."""
     if not Institution.objects.exists():
-        return [Need("building-bank", "blue", _("Invite the first institution"), _("A consortium begins with its banks; each then installs an agent."), reverse("institutions:invite"), _("Invite"))]
+        return [
+            Need(
+                "building-bank",
+                "blue",
+                _("Invite the first institution"),
+                _("A consortium begins with its banks; each then installs an agent."),
+                reverse("institutions:invite"),
+                _("Invite"),
+            )
+        ]
     if not Agent.objects.filter(state=Agent.State.APPROVED).exists():
-        return [Need("robot", "blue", _("Wait for the banks' agents"), _("Each bank's page shows the commands that install and enrol its agent."), reverse("institutions:list"), _("Institutions"))]
+        return [
+            Need(
+                "robot",
+                "blue",
+                _("Wait for the banks' agents"),
+                _("Each bank's page shows the commands that install and enrol its agent."),
+                reverse("institutions:list"),
+                _("Institutions"),
+            )
+        ]
     if not Project.objects.exists():
-        return [Need("folder", "blue", _("Create the first project"), _("A project says what the model is for and which banks take part."), reverse("rounds:project-new"), _("Create"))]
+        return [
+            Need(
+                "folder",
+                "blue",
+                _("Create the first project"),
+                _("A project says what the model is for and which banks take part."),
+                reverse("rounds:project-new"),
+                _("Create"),
+            )
+        ]
     if not Plan.objects.exists():
-        return [Need("file-certificate", "blue", _("Write the first plan"), _("A plan says exactly what is trained, and how."), reverse("rounds:plan-new", args=[Project.objects.latest("created_at").slug]), _("Write a plan"))]
+        return [
+            Need(
+                "file-certificate",
+                "blue",
+                _("Write the first plan"),
+                _("A plan says exactly what is trained, and how."),
+                reverse("rounds:plan-new", args=[Project.objects.latest("created_at").slug]),
+                _("Write a plan"),
+            )
+        ]
     if not Run.objects.exists():
-        return [Need("player-play", "blue", _("Start the first run"), _("The plan is frozen; its banks will be asked for their word."), reverse("rounds:plan", args=[Plan.objects.latest("created_at").hash]), _("To the plan"))]
+        return [
+            Need(
+                "player-play",
+                "blue",
+                _("Start the first run"),
+                _("The plan is frozen; its banks will be asked for their word."),
+                reverse("rounds:plan", args=[Plan.objects.latest("created_at").hash]),
+                _("To the plan"),
+            )
+        ]
     return []
 
 
@@ -132,13 +193,23 @@ def requests_for(audience: Audience) -> list[PlanRequest]:
     clicked = set(PortalApproval.objects.filter(institution=audience.institution_id).values_list("plan_id", flat=True))
     waiting = {
         run.plan_id: run
-        for run in Run.objects.filter(seats__institution=audience.institution_id, seats__state=Seat.State.INVITED, state=RunState.PROPOSED)
-    }  # fmt: skip
+        for run in Run.objects.filter(
+            seats__institution=audience.institution_id, seats__state=Seat.State.INVITED, state=RunState.PROPOSED
+        )
+    }
     found = []
     for plan in visible_plans(audience).order_by("-created_at")[:50]:
         decision = decided.get(plan.pk)
         if (decision is None or decision.decision == "pending") and audience.institution_slug in plan.document.participants:
-            found.append(PlanRequest(plan, decision.decision if decision else "none", decision.reason if decision else "", plan.pk in clicked, waiting.get(plan.pk)))
+            found.append(
+                PlanRequest(
+                    plan,
+                    decision.decision if decision else "none",
+                    decision.reason if decision else "",
+                    plan.pk in clicked,
+                    waiting.get(plan.pk),
+                )
+            )
     return sorted(found, key=lambda request: request.run is None)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from clientagent.wire.messages import EvaluationCounts, SplitCounts
 from clientagent.wire.metrics import Metrics, from_sparse, metrics_of
-from rounds.models import ModelVersion, Run
+from rounds.lifecycle import Phase
+from rounds.models import ModelVersion, Participation, Run, Seat
 
 
 def split_metrics(split: SplitCounts, bins: int) -> dict[str, Any]:
@@ -16,21 +17,13 @@ def split_metrics(split: SplitCounts, bins: int) -> dict[str, Any]:
     return _json(metrics_of(from_sparse(split, bins), split.loss_sum, split.rows))
 
 
-def pool_version(version: ModelVersion) -> None:
-    """Write the pooled figures of a version, once at least ``min_banks`` banks stand behind them (invariant 13)."""
-    plan = version.run.plan.document
-    counts = [EvaluationCounts.model_validate(row.counts) for row in version.evaluations.order_by("institution__slug")]
-    if len(counts) < plan.privacy.min_banks:
-        return
-    bins = plan.evaluation.bins
-    pooled: dict[str, Any] = {
+def pooled_figures(counts: list[EvaluationCounts], bins: int) -> dict[str, Any]:
+    """Figures of the sums over these banks, in the order given, as JSON."""
+    return {
         "banks": len(counts),
         "validation": _pool([row.validation for row in counts], bins),
         "holdout": _pool([row.holdout for row in counts], bins),
     }
-    loss = pooled["validation"]["loss"]
-    ModelVersion.objects.filter(pk=version.pk).update(pooled=pooled, validation_loss=loss)
-    version.pooled, version.validation_loss = pooled, loss
 
 
 def _pool(splits: list[SplitCounts], bins: int) -> dict[str, Any]:
@@ -63,10 +56,20 @@ def selected_version(run: Run) -> ModelVersion:
 def should_end(run: Run, *, last: int) -> bool:
     """Whether version ``last`` was the last: all rounds are done, or ``patience`` rounds brought no improvement."""
     schedule = run.plan.document.schedule
-    if last >= schedule.rounds:
+    if last >= run.total_versions:
         return True
     known = losses(run)
     if not schedule.patience or not known:
         return False
     best = min(known, key=lambda n: (known[n], n))
     return max(known) - best >= schedule.patience
+
+
+def closing_evaluators(run: Run) -> set[int]:
+    """Institutions (their ids) whose evaluation of the last version is awaited: who made it in sync mode, all in async."""
+    if not run.plan.document.evaluation.every:
+        return set()
+    if run.is_async:
+        return set(run.seats.filter(state=Seat.State.SEATED).values_list("institution_id", flat=True))
+    made = Participation.objects.filter(round=run.last_version.round, phase=Phase.ACCEPTED)
+    return set(made.values_list("institution_id", flat=True))

@@ -33,10 +33,18 @@ def decisions_on(plan: Plan, audience: Audience) -> list[Word]:
     words = []
     for bank in Institution.objects.filter(slug__in=slugs):
         row, visible = said.get(bank.pk), audience.sees_figures_of(bank.pk)
-        words.append(Word(
-            bank, places.get(bank.pk, 0), audience.is_own(bank.pk), row.decision if row else "none", row.by if row else "",
-            row.reason if row and visible else "", row.decided_at if row else None, clicked.get(bank.pk) if visible else None,
-        ))  # fmt: skip
+        words.append(
+            Word(
+                bank,
+                places.get(bank.pk, 0),
+                audience.is_own(bank.pk),
+                row.decision if row else "none",
+                row.by if row else "",
+                row.reason if row and visible else "",
+                row.decided_at if row else None,
+                clicked.get(bank.pk) if visible else None,
+            )
+        )
     return words
 
 

@@ -45,9 +45,15 @@ def round_page(run_id: uuid.UUID, number: int, audience: Audience) -> RoundPage:
     manifest: dict[str, Any] = round_.aggregation or {}
     names = dict(Institution.objects.values_list("slug", "name"))
     lines = [
-        AggregationLine(entry["institution"], names.get(entry["institution"], entry["institution"]), entry["institution"] == audience.institution_slug,
-                        entry["update_digest"], entry["rows"], entry["weight"])
+        AggregationLine(
+            entry["institution"],
+            names.get(entry["institution"], entry["institution"]),
+            entry["institution"] == audience.institution_slug,
+            entry["update_digest"],
+            entry["rows"],
+            entry["weight"],
+        )
         for entry in manifest.get("entries", [])
-    ]  # fmt: skip
+    ]
     text = json.dumps(json.loads(canonical(manifest)), indent=2, ensure_ascii=False) if manifest else ""
     return RoundPage(snap, round_, version, lines, text)

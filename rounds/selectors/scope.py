@@ -15,6 +15,7 @@ from django.http import Http404
 
 from institutions.models import Institution, Role
 from institutions.permissions import Person, membership_of
+from rounds.lifecycle import RunState
 from rounds.models import ModelVersion, Plan, Project, Receipt, Run
 
 
@@ -48,6 +49,13 @@ def audience_of(user: Person) -> Audience:
         raise PermissionDenied
     institution: Institution | None = seat.institution
     return Audience(Role(seat.role), institution.pk if institution else None, institution.slug if institution else "")
+
+
+def reason_for(run: Run, audience: Audience) -> str:
+    """Why a run is as it is. A failure's first sentence counts banks; what follows tells of each bank's own reasons."""
+    if audience.sees_all or run.state != RunState.FAILED:
+        return run.reason
+    return run.reason.partition(". ")[0].rstrip(".") + "." if run.reason else ""
 
 
 def visible_projects(audience: Audience) -> QuerySet[Project]:

@@ -72,6 +72,7 @@ def _metrics(run: Run, audience: Audience) -> dict[str, list[Trace]]:
     pooled = {
         number: (value.get("validation") or {}, value.get("holdout") or {})
         for number, value in ModelVersion.objects.filter(run=run, pooled__isnull=False).values_list("number", "pooled")
+        if value
     }
     return {metric: _traces(metric, banks, pooled, audience) for metric in METRICS}
 
@@ -90,8 +91,14 @@ def _traces(metric: str, banks: dict[Any, Any], pooled: dict[int, Any], audience
 def _costs(run: Run) -> list[RoundCost]:
     sums = {
         row["participation__round"]: row
-        for row in Update.objects.filter(participation__round__run=run, weight__isnull=False).values("participation__round")
-        .annotate(up=Sum("bytes"), slowest=Max("training_s"), pulled=Max("participation__pulled_at"), down=Sum("participation__bytes_down"))
+        for row in Update.objects.filter(participation__round__run=run, weight__isnull=False)
+        .values("participation__round")
+        .annotate(
+            up=Sum("bytes"),
+            slowest=Max("training_s"),
+            pulled=Max("participation__pulled_at"),
+            down=Sum("participation__bytes_down"),
+        )
     }
     costs = []
     for round_ in run.rounds.filter(state="published").order_by("number"):
@@ -101,8 +108,15 @@ def _costs(run: Run) -> list[RoundCost]:
         collecting = (round_.closed_at - round_.opened_at).total_seconds()
         waiting = min(max((row["pulled"] - round_.opened_at).total_seconds(), 0.0) if row["pulled"] else 0.0, collecting)
         training = min(row["slowest"] or 0.0, collecting - waiting)
-        costs.append(RoundCost(
-            round_.number, waiting, training, collecting - waiting - training,
-            (round_.published_at - round_.closed_at).total_seconds(), row["up"] or 0, row["down"] or 0,
-        ))
+        costs.append(
+            RoundCost(
+                round_.number,
+                waiting,
+                training,
+                collecting - waiting - training,
+                (round_.published_at - round_.closed_at).total_seconds(),
+                row["up"] or 0,
+                row["down"] or 0,
+            )
+        )
     return costs

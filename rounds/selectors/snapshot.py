@@ -17,7 +17,7 @@ from rounds.lifecycle import RUN_ENDED, RunState
 from rounds.models import Evaluation, ModelVersion, Participation, Round, Run, Seat
 from rounds.selectors import series
 from rounds.selectors.events import Line, run_events
-from rounds.selectors.grid import Grid, preparation_grid, presence, round_grid
+from rounds.selectors.grid import Grid, Scene, agents_of, preparation_grid, round_grid
 from rounds.selectors.notice import Notice, notice_of
 from rounds.selectors.scope import Audience, run_for
 
@@ -74,7 +74,7 @@ class Snapshot:
 
     @property
     def total_rounds(self) -> int:
-        return self.plan.schedule.rounds
+        return self.run.total_versions
 
     @cached_property
     def published(self) -> int:
@@ -151,19 +151,33 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     now = timezone.now()
     run = run_for(audience, run_id)
     places = palette.places()
-    seats = list(run.seats.select_related("institution"))
+    seats = list(run.seats.select_related("institution").defer("statistics"))
     rounds = list(run.rounds.defer("aggregation").order_by("number", "attempt"))
     viewed = _viewed(rounds, round_number)
     is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
     versions = {version.number: version for version in _versions(run, viewed)}
     version = _shown_version(versions, viewed, is_past)
-    grid, up, down = _grid(run, viewed, rounds, seats, audience, places, now)
+    scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
+    up, down = _bytes(viewed)
     return Snapshot(
-        run=run, plan=run.plan.document, audience=audience, at=now, rounds=rounds, viewed=viewed, is_past=is_past,
-        ribbon=_ribbon(rounds, run.plan.document.schedule.rounds, viewed), grid=grid, seats=seats,
+        run=run,
+        plan=run.plan.document,
+        audience=audience,
+        at=now,
+        rounds=rounds,
+        viewed=viewed,
+        is_past=is_past,
+        ribbon=_ribbon(rounds, run.total_versions, viewed),
+        grid=_grid(run, viewed, seats, scene),
+        seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
         events=run_events(run.chain, audience, round_number=viewed.number if is_past and viewed else None),
-        pooled=_pooled(version, versions), own=_own(version, audience), version=version, bytes_up=up, bytes_down=down, places=places,
+        pooled=_pooled(version, versions),
+        own=_own(version, audience),
+        version=version,
+        bytes_up=up,
+        bytes_down=down,
+        places=places,
     )
 
 
@@ -175,7 +189,7 @@ def figures_key(snap: Snapshot) -> tuple[object, ...]:
 def _viewed(rounds: Sequence[Round], number: int | None) -> Round | None:
     """The last attempt at the asked round; the run's latest round otherwise."""
     asked = [round_ for round_ in rounds if round_.number == number]
-    return (asked or rounds or [None])[-1]
+    return (asked or list(rounds))[-1] if rounds else None
 
 
 def _versions(run: Run, viewed: Round | None) -> list[ModelVersion]:
@@ -192,25 +206,32 @@ def _shown_version(versions: dict[int, ModelVersion], viewed: Round | None, is_p
     return versions[max(versions)] if versions else None
 
 
-def _grid(
-    run: Run, viewed: Round | None, rounds: Sequence[Round], seats: Sequence[Seat], audience: Audience, places: dict[int, int], now: datetime
-) -> tuple[Grid, int, int]:
-    live = run.state not in RUN_ENDED
-    agents = presence(seats) if live else {}
+def _grid(run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene) -> Grid:
     if viewed is None:
-        return preparation_grid(seats, audience, places, agents, now), 0, 0
-    rows = (
-        Participation.objects.filter(round=viewed).defer("order", "update__manifest")
-        .select_related("institution", "seat__institution", "update").order_by("institution__slug")
-    )
-    parts = list(rows)
-    for part in parts:
-        part.round = viewed
+        awaited = {RunState.PROPOSED: Seat.State.INVITED, RunState.PREPARING: Seat.State.APPROVED}
+        return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)))
+    parts = _participations(viewed)
     here = {part.institution_id for part in parts}
     absent = [seat for seat in seats if seat.institution_id not in here]
-    sums = Participation.objects.filter(round=viewed).aggregate(up=Sum("update__bytes"), down=Sum("bytes_down"))
-    grid = round_grid(parts, absent, audience, places, agents, now, is_open=viewed.state == "open" and live)
-    return grid, sums["up"] or 0, sums["down"] or 0
+    return round_grid(parts, absent, scene, is_open=viewed.state == "open" and run.state not in RUN_ENDED)
+
+
+def _participations(round_: Round) -> list[Participation]:
+    """Each bank's newest work in a round, without the long documents."""
+    rows = Participation.objects.filter(round=round_).select_related("seat__institution", "update")
+    rows = rows.defer("order", "update__manifest", "seat__statistics").order_by("institution__slug", "slot")
+    newest = {part.institution_id: part for part in rows}
+    for part in newest.values():
+        part.round = round_
+    return list(newest.values())
+
+
+def _bytes(round_: Round | None) -> tuple[int, int]:
+    """Bytes up and down in a round so far."""
+    if round_ is None:
+        return 0, 0
+    sums = Participation.objects.filter(round=round_).aggregate(up=Sum("update__bytes"), down=Sum("bytes_down"))
+    return sums["up"] or 0, sums["down"] or 0
 
 
 def _ribbon(rounds: Sequence[Round], total: int, viewed: Round | None) -> list[RibbonCell]:
@@ -243,5 +264,9 @@ def _own(version: ModelVersion | None, audience: Audience) -> Figures | None:
     """An operator's own figures of the version shown."""
     if version is None or audience.institution_id is None:
         return None
-    row = Evaluation.objects.filter(version=version, institution=audience.institution_id).values_list("validation", "holdout").first()
+    row = (
+        Evaluation.objects.filter(version=version, institution=audience.institution_id)
+        .values_list("validation", "holdout")
+        .first()
+    )
     return Figures(row[1].get("auc"), row[1].get("ks"), row[0].get("loss")) if row else None

@@ -41,11 +41,16 @@ def version_page(version: ModelVersion, audience: Audience) -> VersionPage:
     run = version.run
     manifest = (version.round.aggregation if version.round else None) or {}
     return VersionPage(
-        version, run.selected_id == version.pk, run.versions.filter(number__gt=version.number).order_by("number").first(),
-        _lineage(version), _scores(version, audience), _pooled_roc(version),
+        version,
+        run.selected_id == version.pk,
+        run.versions.filter(number__gt=version.number).order_by("number").first(),
+        _lineage(version),
+        _scores(version, audience),
+        _pooled_roc(version),
         manifest.get("entries", []),
-        list(run.seats.filter(state=Seat.State.SEATED).select_related("institution")) if run.selected_id == version.pk else [], _shapes(version),
-    )  # fmt: skip
+        list(run.seats.filter(state=Seat.State.SEATED).select_related("institution")) if run.selected_id == version.pk else [],
+        _shapes(version),
+    )
 
 
 def _lineage(version: ModelVersion, most: int = 6) -> list[ModelVersion]:
@@ -60,7 +65,13 @@ def _scores(version: ModelVersion, audience: Audience) -> list[Scores]:
     if not audience.sees_all:
         rows = rows.filter(institution=audience.institution_id)
     found = [
-        Scores(row.institution.name, places.get(row.institution_id, 0), audience.is_own(row.institution_id), row.validation, row.holdout)
+        Scores(
+            row.institution.name,
+            places.get(row.institution_id, 0),
+            audience.is_own(row.institution_id),
+            row.validation,
+            row.holdout,
+        )
         for row in rows
     ]
     if version.pooled:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from django.db.models import F, OuterRef, Q, Subquery
 
+from audit.selectors import epoch
 from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer
 from clientagent.wire.signing import Signed, sign_document
 from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
 from rounds.clock import utc
-from rounds.lifecycle import WORKING, Phase, RoundState, RunState
+from rounds.lifecycle import WORKING, RunState
 from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Run, Seat
 from rounds.orders import work_order
 from rounds.selectors.heads import head_update
+from rounds.selectors.metrics import closing_evaluators
 
 
 def work_for(identity: AgentIdentity) -> WorkAnswer | None:
@@ -34,7 +36,7 @@ def _round(identity: AgentIdentity) -> Found:
         Participation.objects.select_related("round__run")
         .filter(
             institution_id=identity.institution_id, seat__agent_id=identity.agent_id, phase__in=WORKING,
-            round__state=RoundState.OPEN, round__run__state=RunState.RUNNING,
+            round__run__state=RunState.RUNNING,
         ).order_by("round__opened_at").first()
     )
     return (Signed.model_validate(row.order), row.round.run) if row else None
@@ -49,13 +51,8 @@ def _evaluation(identity: AgentIdentity) -> Found:
     seats = _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
     for seat in seats:
         version = seat.run.last_version
-        took_part = Participation.objects.filter(
-            round=version.round, institution_id=identity.institution_id, phase=Phase.ACCEPTED
-        ).exists()
-        if (
-            seat.run.plan.document.evaluation.every and took_part
-            and not version.evaluations.filter(institution_id=identity.institution_id).exists()
-        ):
+        is_asked = identity.institution_id in closing_evaluators(seat.run)
+        if is_asked and not version.evaluations.filter(institution_id=identity.institution_id).exists():
             return Signed.model_validate(work_order(seat.run, seat, base=version, kind="evaluate")), seat.run
     return None
 
@@ -64,7 +61,9 @@ def _statistics(identity: AgentIdentity) -> Found:
     seat = _own_seats(identity, state=Seat.State.APPROVED, run__state=RunState.PREPARING).first()
     if seat is None:
         return None
-    order = StatisticsOrder(run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at))
+    order = StatisticsOrder(
+        run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at), epoch=epoch()
+    )
     return sign_document(order, portal_key()), seat.run
 
 

@@ -5,17 +5,28 @@ from rounds.services.decisions import approve_in_portal, record_decision
 from rounds.services.evaluations import accept_evaluation, acknowledge_result
 from rounds.services.plans import create_project, freeze_plan
 from rounds.services.preparation import begin_run, fail_run, prepare_run
-from rounds.services.progress import note_progress
+from rounds.services.progress import note_download, note_progress
 from rounds.services.proposals import propose_run
 from rounds.services.refusals import record_refusal, refuse_work
-from rounds.services.rounds import abandon_round, claim_round, close_round, finish_run, publish_version, renew_lease
+from rounds.services.rounds import (
+    abandon_round,
+    claim_round,
+    close_round,
+    end_early,
+    finish_run,
+    give_back_lease,
+    publish_version,
+    renew_lease,
+)
+from rounds.services.slots import take_slot
 from rounds.services.statistics import accept_statistics
 from rounds.services.updates import accept_update
 from rounds.services.uploads import complete_upload, open_upload, store_part
 
 __all__ = [
     "abandon_round", "accept_evaluation", "accept_statistics", "accept_update", "acknowledge_result", "approve_in_portal",
-    "begin_run", "claim_round", "close_round", "complete_upload", "create_project", "drop_bank", "extend_deadline", "fail_run",
-    "finish_run", "freeze_plan", "note_progress", "open_upload", "pause_run", "prepare_run", "propose_run", "publish_version",
-    "record_decision", "record_refusal", "refuse_work", "renew_lease", "resume_run", "stop_run", "store_part",
+    "begin_run", "claim_round", "close_round", "complete_upload", "create_project", "drop_bank", "end_early",
+    "extend_deadline", "fail_run", "finish_run", "freeze_plan", "give_back_lease", "note_download", "note_progress", "open_upload",
+    "pause_run", "prepare_run", "propose_run", "publish_version", "record_decision", "record_refusal", "refuse_work",
+    "renew_lease", "resume_run", "stop_run", "store_part", "take_slot",
 ]

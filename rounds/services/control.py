@@ -9,7 +9,7 @@ from django.db import transaction
 
 from clientagent.wire.errors import IllegalMove, Malformed, NotFound
 from institutions.models import Institution
-from rounds import live
+from rounds import crashing, live
 from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent
 from rounds.models import Participation, Round, Run, Seat
@@ -102,6 +102,7 @@ def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> 
     rows = Participation.objects.filter(pk=participation.pk, phase__in=(*WORKING, Phase.RECEIVED))
     if rows.update(phase=Phase.DROPPED, problem=problem) != 1:
         raise IllegalMove(expected="a bank that still works on this round", got=participation.phase)
+    crashing.moving("phase:dropped")
     record(
         run, "bank_dropped",
         {"round": round_.number, "attempt": round_.attempt, "institution": institution.slug, "reason": reason},

@@ -10,7 +10,7 @@ from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from rounds.clock import now
 from rounds.lifecycle import RunState
-from rounds.models import Participation, Receipt, Run, Seat
+from rounds.models import Receipt, Run, Seat
 from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 from rounds.services.updates import check_counts, store_counts
@@ -32,13 +32,8 @@ def accept_evaluation(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     if run.state != RunState.RUNNING or run.closing_at is None:
         raise IllegalMove(expected="a run whose closing evaluation is open", got=run.state)
     version = run.last_version
-    participation = Participation.objects.select_related("round", "institution").filter(
-        round=version.round, institution_id=identity.institution_id
-    ).first()
-    if participation is None:
-        raise NotFound(expected="a bank that took part in the last round", got=identity.institution_slug)
-    check_counts(run, participation, report.counts, version)
-    store_counts(participation.round, identity.institution_id, report.counts, version)
+    check_counts(run, identity.institution_slug, report.counts, version)
+    store_counts(version, identity.institution_id, report.counts)
     entry = record(
         run, "evaluation_received",
         {"number": version.number, "institution": identity.institution_slug, "statement_digest": statement.digest},

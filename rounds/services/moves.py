@@ -8,7 +8,7 @@ from django.db import transaction
 
 from audit.services import append
 from clientagent.wire.errors import IllegalMove
-from rounds import live
+from rounds import crashing, live
 from rounds.lifecycle import RoundEvent, RoundState, RunEvent, RunState, next_round_state, next_run_state
 from rounds.models import Round, Run
 from rounds.wake import poke
@@ -20,6 +20,7 @@ def move_run(run: Run, event: RunEvent, **changes: Any) -> None:
     to = next_run_state(was, event)
     if Run.objects.filter(pk=run.pk, state=was).update(state=to, **changes) != 1:
         raise IllegalMove(expected=f"the run in state {was}", got="a run that somebody moved first")
+    crashing.moving(f"run:{was}:{event}")
     run.state = to
     for name, value in changes.items():
         setattr(run, name, value)
@@ -32,6 +33,7 @@ def move_round(round_: Round, event: RoundEvent, **changes: Any) -> bool:
     to = next_round_state(was, event)
     if Round.objects.filter(pk=round_.pk, state=was).update(state=to, **changes) != 1:
         return False
+    crashing.moving(f"round:{was}:{event}")
     round_.state = to
     for name, value in changes.items():
         setattr(round_, name, value)

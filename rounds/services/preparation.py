@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.db import transaction
 
+from audit.selectors import epoch
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import Refusal
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
@@ -15,7 +16,7 @@ from clientagent.wire.signing import sign_document
 from clientagent.wire.tensors import pack
 from clientagent.wire.weights import initial_weights, layout_of
 from institutions.portal_key import portal_key
-from rounds import blobs, live
+from rounds import blobs, crashing, live
 from rounds.algorithms.preprocessing import pool_statistics
 from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
@@ -72,11 +73,12 @@ def _prepare(run: Run) -> _Prepared:
     layout = layout_of(plan, inputs)
     data = pack(initial_weights(plan, inputs), layout)
     digest = blobs.put(data)
+    crashing.reached("initial:kept")
     manifest = RunManifest(
         run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
         roster=[_roster_entry(seat, reports, weights) for seat in sorted(seats, key=lambda s: s.institution.slug)],
         preprocessing_digest=digest_of(spec), inputs=inputs, parameters=layout.parameters, initial_digest=digest,
-        created_utc=utc(now()),
+        created_utc=utc(now()), epoch=epoch(),
     )
     return _Prepared(spec, manifest, reports, weights, digest, len(data))
 

@@ -9,10 +9,10 @@ from django.db.models.functions import Coalesce
 
 from clientagent.wire.messages import Progress
 from institutions.authentication import AgentIdentity
-from rounds import live
+from rounds import crashing, live
 from rounds.clock import now
 from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
-from rounds.models import Participation
+from rounds.models import ModelVersion, Participation
 
 
 def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
@@ -28,7 +28,17 @@ def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
         changed["bytes_total"] = progress.bytes_total
     rows = Participation.objects.filter(
         institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
-        round__attempt=progress.attempt, round__state=RoundState.OPEN, phase__in=was,
+        slot=progress.attempt, phase__in=was,
     )
+    crashing.reached(f"phase:{progress.phase}:before")
     if rows.update(**changed):
+        crashing.reached(f"phase:{progress.phase}:after")
         live.announce(progress.run)
+
+
+def note_download(*, identity: AgentIdentity, version: ModelVersion, size: int) -> None:
+    """A base version went out to a bank: its live round counts the bytes. Other downloads belong to no round."""
+    live_rounds = Participation.objects.filter(
+        institution_id=identity.institution_id, round__base=version, round__state=RoundState.OPEN
+    )
+    live_rounds.update(bytes_down=F("bytes_down") + size)

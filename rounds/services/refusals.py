@@ -9,7 +9,8 @@ from clientagent.wire.errors import Refusal, RoundUnknown
 from clientagent.wire.messages import WorkRefusal
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds.lifecycle import WORKING, Phase, RoundState
+from rounds import crashing
+from rounds.lifecycle import WORKING, Phase
 from rounds.models import Participation, Receipt, Run
 from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
@@ -32,8 +33,8 @@ def record_refusal(*, identity: AgentIdentity, run_id: str, number: int, attempt
         return
     run = participation.round.run
     problem = refusal.problem()
-    if participation.round.state == RoundState.OPEN:
-        Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.REJECTED, problem=problem)
+    Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.REJECTED, problem=problem)
+    crashing.moving("phase:rejected")
     if _recorded(run, identity) < MAX_REFUSALS_RECORDED * (participation.round.number + 1):
         _record_refusal(run, identity, number, attempt, refusal)
     hint_after_commit(run)
@@ -61,6 +62,7 @@ def refuse_work(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     run = participation.round.run
     problem = {"code": document.code, "expected": "", "got": document.reason, "action": ""}
     Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.DROPPED, problem=problem)
+    crashing.moving("phase:dropped")
     entry = record(
         run, "work_refused",
         {"round": document.round, "attempt": document.attempt, "institution": identity.institution_slug, "code": document.code,

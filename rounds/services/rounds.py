@@ -9,44 +9,55 @@ from django.db.models import Q
 
 from audit.services import anchor
 from clientagent.wire.canonical import digest_of
-from clientagent.wire.messages import AggregationEntry, AggregationManifest
-from rounds import live
+from rounds import crashing, live
 from rounds.algorithms.blocks import Geometry
-from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState
-from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
+from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
+from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
 from rounds.orders import work_order
-from rounds.selectors.metrics import pool_version, selected_version, should_end
+from rounds.selectors.metrics import selected_version, should_end
+from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
 from rounds.services.moves import hint_after_commit, move_round, move_run, record
+from rounds.services.pooling import pool_version
 
 LEASE_S = 30.0
 
 
 def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
-    """Open an attempt at a round with one signed WorkOrder for every bank on the roster. Runs in the caller's transaction."""
+    """Open an attempt at a round, in the caller's transaction.
+
+    Sync: with one signed WorkOrder for every bank on the roster. Async: banks take their orders when they are free.
+    """
     plan = run.plan.document
     seats = list(run.seats.filter(state=Seat.State.SEATED).select_related("institution"))
     opened = now()
     round_ = Round.objects.create(
-        run=run, number=number, attempt=attempt, base=base, needed=plan.needed(len(seats)), opened_at=opened,
+        run=run, number=number, attempt=attempt, base=base, opened_at=opened,
+        needed=plan.schedule.buffer if run.is_async else plan.needed(len(seats)),
         deadline_at=opened + timedelta(seconds=plan.schedule.deadline_s),
     )
-    orders = [work_order(run, seat, round_=round_, base=base, kind="train") for seat in seats]
-    Participation.objects.bulk_create(
-        Participation(
-            round=round_, seat=seat, institution=seat.institution, order=order, epochs=plan.training.epochs,
-            bytes_total=base.bytes,
-        )
-        for seat, order in zip(seats, orders, strict=True)
-    )
-    record(run, "round_opened", {"round": number, "attempt": attempt, "base_number": base.number,
-                                 "base_digest": base.digest, "needed": round_.needed,
-                                 "deadline_utc": utc(round_.deadline_at)})
+    if not run.is_async:
+        _invite(round_, seats)
+    taken_in = take_in(round_)
+    record(run, "round_opened", {
+        "round": number, "attempt": attempt, "base_number": base.number, "base_digest": base.digest, "needed": round_.needed,
+        "deadline_utc": utc(round_.deadline_at), "taken_in": taken_in,
+    })
     slugs = [seat.institution.slug for seat in seats]
     transaction.on_commit(lambda: live.call_to_work(slugs))
     hint_after_commit(run)
     return round_
+
+
+def _invite(round_: Round, seats: list[Seat]) -> None:
+    run, base = round_.run, round_.base
+    Participation.objects.bulk_create(
+        Participation(
+            round=round_, seat=seat, institution=seat.institution, slot=round_.attempt, bytes_total=base.bytes,
+            order=work_order(run, seat, round_=round_, base=base, kind="train"), epochs=run.plan.document.training.epochs,
+        )
+        for seat in seats
+    )
 
 
 @transaction.atomic(durable=True)
@@ -55,59 +66,50 @@ def close_round(*, round_: Round) -> bool:
     round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=round_.pk)
     if round_.state != RoundState.OPEN:
         return False
-    manifest = _aggregation_manifest(round_)
+    manifest = aggregation_manifest(round_)
     digest = digest_of(manifest)
     moved = move_round(
         round_, RoundEvent.CLOSE, closed_at=now(), aggregation=manifest.model_dump(mode="json"), aggregation_digest=digest
     )
     if not moved:
         return False
-    round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
-    round_.participations.filter(phase=Phase.RECEIVED).update(phase=Phase.ACCEPTED)
-    for entry in manifest.entries:
-        Update.objects.filter(
-            participation__round=round_, participation__institution__slug=entry.institution
-        ).update(weight=entry.weight)
+    note_weights(round_, manifest)
+    if not round_.run.is_async:  # async: who trains from this base may still be in time for a later buffer
+        round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
+    Participation.objects.filter(update__into=round_, phase=Phase.RECEIVED).update(phase=Phase.ACCEPTED)
+    crashing.moving("phase:accepted")
     pool_version(round_.base)
-    record(round_.run, "round_closed", {"round": round_.number, "attempt": round_.attempt,
-                                        "aggregation": round_.aggregation, "digest": digest})
+    record(round_.run, "round_closed", {
+        "round": round_.number, "attempt": round_.attempt, "aggregation": round_.aggregation, "digest": digest,
+    })
     hint_after_commit(round_.run)
     return True
-
-
-def _aggregation_manifest(round_: Round) -> AggregationManifest:
-    plan = round_.run.plan.document
-    updates = list(
-        Update.objects.filter(participation__round=round_, participation__phase=Phase.RECEIVED)
-        .select_related("participation__institution").order_by("participation__institution__slug")
-    )
-    sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
-    shares = capped_shares(sizes, plan.strategy.max_weight)
-    return AggregationManifest(
-        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
-        base_digest=round_.base.digest, strategy=plan.strategy.model_dump(mode="json"),
-        entries=[
-            AggregationEntry(
-                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
-                weight=float(share),
-            )
-            for update, share in zip(updates, shares, strict=True)
-        ],
-    )
 
 
 @transaction.atomic(durable=True)
 def claim_round(*, round_: Round, owner: str) -> bool:
     """Take the lease of a closed round, or of one whose worker was lost. The database decides who gets it."""
     moment = now()
-    free = Q(state=RoundState.CLOSING) | Q(state=RoundState.AGGREGATING, lease_until__lt=moment)
+    free = {RoundState.CLOSING: Q(), RoundState.AGGREGATING: Q(lease_until__lte=moment)}
     lease = {"lease_owner": owner, "lease_until": moment + timedelta(seconds=LEASE_S)}
-    return Round.objects.filter(free, pk=round_.pk).update(state=RoundState.AGGREGATING, **lease) == 1
+    for was, unheld in free.items():
+        to = next_round_state(was, RoundEvent.CLAIM)
+        if Round.objects.filter(unheld, pk=round_.pk, state=was).update(state=to, **lease) == 1:
+            crashing.moving(f"round:{was}:{RoundEvent.CLAIM}")
+            return True
+    return False
 
 
 def renew_lease(*, round_: Round, owner: str) -> bool:
     """Keep the lease while computing; False when it was lost to another worker."""
     until = now() + timedelta(seconds=LEASE_S)
+    held = Round.objects.filter(pk=round_.pk, state=RoundState.AGGREGATING, lease_owner=owner)
+    return held.update(lease_until=until) == 1
+
+
+def give_back_lease(*, round_: Round, owner: str, after_s: float = 0.0) -> bool:
+    """Let the next worker have the round: ``owner`` is dead, or could not compute it."""
+    until = now() + timedelta(seconds=after_s)
     held = Round.objects.filter(pk=round_.pk, state=RoundState.AGGREGATING, lease_owner=owner)
     return held.update(lease_until=until) == 1
 
@@ -138,14 +140,14 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
 
 
 def _note_geometry(round_: Round, geometry: Geometry) -> None:
-    updates = Update.objects.filter(participation__round=round_, weight__isnull=False)
-    for i, update in enumerate(updates.order_by("participation__institution__slug")):
+    for i, update in enumerate(in_manifest_order(round_)):
         update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])
         update.save(update_fields=["norm", "cosine"])
 
 
 def _begin_closing(run: Run) -> None:
-    """The last version is there; its evaluation is asked for."""
+    """The last version is there; its evaluation is asked for, and nobody trains any more."""
+    Participation.objects.filter(round__run=run, phase__in=WORKING).update(phase=Phase.DROPPED)
     deadline = now() + timedelta(seconds=run.plan.document.schedule.deadline_s)
     Run.objects.filter(pk=run.pk).update(closing_at=now(), deadline_at=deadline)
     slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
@@ -159,7 +161,8 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
     if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
         return False
     run = round_.run
-    round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
+    if not run.is_async:
+        round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
     record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
     if run.state != RunState.RUNNING:
         pass  # a stopped run opens nothing
@@ -169,6 +172,18 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
     else:
         open_round(run=run, number=round_.number, attempt=round_.attempt + 1, base=round_.base)
     hint_after_commit(run)
+    return True
+
+
+@transaction.atomic(durable=True)
+def end_early(*, round_: Round, reason: str) -> bool:
+    """Async: no more updates can come. The open buffer is given up and the last version is evaluated."""
+    round_ = Round.objects.select_for_update().select_related("run__plan__project").get(pk=round_.pk)
+    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+        return False
+    record(round_.run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
+    _begin_closing(round_.run)
+    hint_after_commit(round_.run)
     return True
 
 

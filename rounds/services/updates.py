@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 
 from clientagent.wire.errors import (
     BaseMismatch,
@@ -20,11 +21,12 @@ from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
-from rounds import blobs
+from rounds import blobs, crashing
 from rounds.clock import now
-from rounds.lifecycle import WORKING, Phase, RoundState
+from rounds.lifecycle import Phase, RoundState
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
 from rounds.selectors.metrics import split_metrics
+from rounds.services.buffer import destination
 from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 
@@ -37,7 +39,7 @@ def find_participation(identity: AgentIdentity, run_id: str, number: int, attemp
     """This bank's place in a round. Raises ``RoundUnknown``."""
     row = (
         Participation.objects.select_related("round__run__plan__project", "round__base", "seat", "institution")
-        .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, round__attempt=attempt)
+        .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, slot=attempt)
         .first()
     )
     if row is None:
@@ -62,12 +64,12 @@ def check_manifest(participation: Participation, manifest: UpdateManifest) -> No
     if manifest.update_bytes != expected:
         raise TensorsMismatch(expected=f"an update of {expected} bytes", got=f"{manifest.update_bytes} bytes")
     if manifest.counts is not None:
-        check_counts(run, participation, manifest.counts, round_.base)
+        check_counts(run, participation.institution.slug, manifest.counts, round_.base)
 
 
-def check_counts(run: Run, participation: Participation, counts: EvaluationCounts, version: ModelVersion) -> None:
+def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVersion) -> None:
     """Counts must be of this version and of the rows that the bank declared. Raises ``CountsInvalid``."""
-    declared = run.roster[participation.institution.slug]
+    declared = run.roster[slug]
     if (counts.number, counts.version_digest) != (version.number, version.digest):
         raise CountsInvalid(expected=f"counts of version {version.number}", got=f"of version {counts.number}")
     for split, rows in ((counts.validation, declared.validation_rows), (counts.holdout, declared.holdout_rows)):
@@ -98,29 +100,40 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
     after closing is answered by a receipt that says ``late``.
     """
     participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
-    round_ = Round.objects.select_for_update().select_related("run__plan__project", "base").get(pk=participation.round_id)
-    participation = Participation.objects.select_related("institution", "seat").get(pk=participation.pk)
+    run = _lock_live_round(participation)
+    participation.refresh_from_db()
+    round_ = participation.round
     if receipt := repeated(identity, statement, manifest, participation):
         return receipt
     common = {
-        "round": round_.number, "attempt": round_.attempt, "institution": identity.institution_slug,
+        "round": round_.number, "attempt": participation.slot, "institution": identity.institution_slug,
         "update_digest": manifest.update_digest, "rows": manifest.rows, "manifest": statement.model_dump(mode="json"),
     }
-    on_time = round_.state == RoundState.OPEN and participation.phase in WORKING
-    if on_time:
-        _store(participation, statement, manifest, norm)
+    counts, into = destination(participation, run)
+    if counts:
+        _store(participation, statement, manifest, norm, into)
+        crashing.moving("phase:received")
     else:
         held = (Phase.RECEIVED, Phase.ACCEPTED)
         Participation.objects.filter(pk=participation.pk).exclude(phase__in=held).update(phase=Phase.LATE)
+        crashing.moving("phase:late")
     entry = record(
-        round_.run, "update_accepted" if on_time else "update_late", common, actor=actor_of_agent(identity.agent_id)
+        run, "update_accepted" if counts else "update_late", common, actor=actor_of_agent(identity.agent_id)
     )
-    hint_after_commit(round_.run)
+    hint_after_commit(run)
     return issue_receipt(
-        identity=identity, statement=statement, subject="update", entry=entry, run=round_.run, round_number=round_.number,
-        attempt=round_.attempt, outcome="accepted" if on_time else "late", update_digest=manifest.update_digest,
+        identity=identity, statement=statement, subject="update", entry=entry, run=run, round_number=round_.number,
+        attempt=participation.slot, outcome="accepted" if counts else "late", update_digest=manifest.update_digest,
         update_bytes=manifest.update_bytes,
     )
+
+
+def _lock_live_round(participation: Participation) -> Run:
+    """Lock the rounds in which this update could count, lowest first: closing them waits until it is placed."""
+    run = participation.round.run
+    live = Q(run=run, state__in=(RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING))
+    list(Round.objects.select_for_update().filter(live | Q(pk=participation.round_id)).order_by("pk"))
+    return Run.objects.select_related("plan__project").get(pk=run.pk)
 
 
 def repeated(
@@ -137,25 +150,24 @@ def repeated(
     raise UpdateConflict(expected=update.digest, got=manifest.update_digest)
 
 
-def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float) -> None:
+def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float, into: Round | None) -> None:
     blob, _ = Blob.objects.get_or_create(digest=manifest.update_digest, defaults={"bytes": manifest.update_bytes})
     moment = now()
     Update.objects.create(
         participation=participation, digest=manifest.update_digest, blob=blob, bytes=manifest.update_bytes,
         rows=manifest.rows, norm=norm, steps=manifest.steps, train_loss=manifest.train_loss,
         training_s=manifest.training_s, manifest=statement.model_dump(mode="json"), manifest_digest=statement.digest,
-        received_at=moment,
+        received_at=moment, into=into, staleness=max(0, into.number - participation.round.number) if into else 0,
     )
     Participation.objects.filter(pk=participation.pk).update(
         phase=Phase.RECEIVED, problem=None, received_at=moment, bytes_sent=manifest.update_bytes
     )
     if manifest.counts is not None:
-        store_counts(participation.round, participation.institution_id, manifest.counts)
+        store_counts(participation.round.base, participation.institution_id, manifest.counts)
 
 
-def store_counts(round_: Round, institution_id: int, counts: EvaluationCounts, version: ModelVersion | None = None) -> None:
+def store_counts(version: ModelVersion, institution_id: int, counts: EvaluationCounts) -> None:
     """A version is evaluated once by a bank: the first counts stay."""
-    version = version or round_.base
     bins = version.run.plan.document.evaluation.bins
     Evaluation.objects.get_or_create(
         version=version, institution_id=institution_id,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from django.db import transaction
 
 from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Truncated, UpdateConflict
+from clientagent.wire.messages import UpdateManifest
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds import blobs
+from rounds import blobs, crashing
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
 from rounds.services.updates import (
@@ -68,7 +70,9 @@ def store_part(*, identity: AgentIdentity, upload_id: str, number: int, data: by
         raise UpdateConflict(expected=known.digest, got=digest)
     if not known:
         _write(part_path(upload, number), data)
+        crashing.reached("part:kept")
         UploadPart.objects.get_or_create(upload=upload, number=number, defaults={"digest": digest})
+        crashing.reached("part:stored")
     return upload
 
 
@@ -79,34 +83,64 @@ def complete_upload(*, identity: AgentIdentity, upload_id: str, update_digest: s
     manifest = open_manifest(identity, statement)
     if update_digest != upload.update_digest:
         raise DigestMismatch(expected=upload.update_digest, got=update_digest)
-    if receipt := repeated(identity, statement, manifest, upload.participation):
-        return receipt
-    here = set(upload.parts.values_list("number", flat=True))
-    if missing := sorted(set(range(upload.parts_expected)) - here):
-        raise Truncated(expected=f"{upload.parts_expected} parts", got=f"missing {', '.join(map(str, missing[:20]))}")
+    receipt = repeated(identity, statement, manifest, upload.participation)
+    receipt = receipt or _accept(identity, upload, statement, manifest)
+    crashing.reached("parts:accepted")
+    Upload.objects.filter(pk=upload.pk, completed_at=None).update(completed_at=now())
+    shutil.rmtree(part_path(upload, 0).parent, ignore_errors=True)
+    return receipt
+
+
+def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest: UpdateManifest) -> Receipt:
+    try:
+        norm = _assemble(upload, manifest)
+    except Truncated:  # or another request was first, and has cleared the parts away
+        if receipt := repeated(identity, statement, manifest, upload.participation):
+            return receipt
+        raise
+    crashing.reached("parts:assembled")
+    return accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
+
+
+def _assemble(upload: Upload, manifest: UpdateManifest) -> float:
+    """Put the parts together in the store; returns the norm. A part that is not what its row says is asked for again."""
+    here = dict(upload.parts.values_list("number", "digest"))
+    _require_parts(upload, sorted(set(range(upload.parts_expected)) - here.keys()))
     with blobs.writing(limit=upload.total_bytes) as writer:
         for number in range(upload.parts_expected):
-            writer.write(part_path(upload, number).read_bytes())
+            writer.write(_read(upload, number))
+        if writer.digest != manifest.update_digest:
+            damaged = [number for number, digest in here.items() if hashlib.sha256(_read(upload, number)).hexdigest() != digest]
+            _require_parts(upload, sorted(damaged))
         norm = check_bytes(upload.participation.round.run, manifest, writer)
         writer.keep(expected=manifest.update_digest)
-    receipt = accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
-    Upload.objects.filter(pk=upload.pk).update(completed_at=now())
-    _forget_parts(upload)
-    return receipt
+    return norm
+
+
+def _read(upload: Upload, number: int) -> bytes:
+    try:
+        return part_path(upload, number).read_bytes()
+    except FileNotFoundError:
+        _require_parts(upload, [number])
+        raise
+
+
+def _require_parts(upload: Upload, missing: list[int]) -> None:
+    """Raises ``Truncated`` if any is missing; the session forgets these, so that it takes them again."""
+    if missing:
+        upload.parts.filter(number__in=missing).delete()
+        raise Truncated(expected=f"{upload.parts_expected} parts", got=f"missing {', '.join(map(str, missing[:20]))}")
 
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.{id(data)}")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _forget_parts(upload: Upload) -> None:
-    folder = part_path(upload, 0).parent
-    for path in folder.glob("*"):
-        path.unlink(missing_ok=True)
-    folder.rmdir()
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    blobs.sync_folder(path.parent)

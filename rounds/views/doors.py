@@ -50,8 +50,9 @@ def say_refusal(request: HttpRequest, refusal: Refusal) -> None:
     """A typed refusal as a message: what was expected, what came, what to do."""
     parts = [
         _("Expected %(what)s.") % {"what": refusal.expected} if refusal.expected else "",
-        _("Got %(what)s.") % {"what": refusal.got} if refusal.got else "", refusal.action,
-    ]  # fmt: skip
+        _("Got %(what)s.") % {"what": refusal.got} if refusal.got else "",
+        refusal.action,
+    ]
     messages.error(request, " ".join(part for part in parts if part))
 
 

@@ -19,8 +19,31 @@ from rounds.selectors.lists import round_rows
 from rounds.selectors.scope import audience_of, visible_projects
 from rounds.views.doors import Ordering, asked, ordering, page_of
 
-ORDERS = {"opened": "opened_at", "run": "run__number", "round": "number", "state": "state", "updates": "update_count", "refused": "refused_count", "published": "published_at"}
-COLUMNS = ("project", "run", "run_id", "round", "attempt", "state", "opened_at", "closed_at", "published_at", "banks", "updates", "refused", "reason", "aggregation_digest")
+ORDERS = {
+    "opened": "opened_at",
+    "run": "run__number",
+    "round": "number",
+    "state": "state",
+    "updates": "update_count",
+    "refused": "refused_count",
+    "published": "published_at",
+}
+COLUMNS = (
+    "project",
+    "run",
+    "run_id",
+    "round",
+    "attempt",
+    "state",
+    "opened_at",
+    "closed_at",
+    "published_at",
+    "banks",
+    "updates",
+    "refused",
+    "reason",
+    "aggregation_digest",
+)
 MOST_EXPORTED = 100_000
 
 
@@ -35,9 +58,13 @@ def _filtered(request: HttpRequest) -> tuple[QuerySet[Round], Ordering, dict[str
 def history(request: HttpRequest) -> HttpResponse:
     rows, order, filters = _filtered(request)
     context = {
-        "page": page_of(request, rows), "order": order, **filters, "states": list(RoundState),
-        "projects": visible_projects(audience_of(request.user)), "query": request.GET.urlencode(),
-    }  # fmt: skip
+        "page": page_of(request, rows),
+        "order": order,
+        **filters,
+        "states": list(RoundState),
+        "projects": visible_projects(audience_of(request.user)),
+        "query": request.GET.urlencode(),
+    }
     return render(request, "rounds/history/list.html", context)
 
 
@@ -65,9 +92,21 @@ def _lines(rows: QuerySet[Round]) -> Iterator[str]:
 def _values(round_: Any) -> list[Any]:
     run = round_.run
     return [
-        run.plan.project.slug, run.number, run.pk, round_.number, round_.attempt, round_.state, round_.opened_at, round_.closed_at,
-        round_.published_at, round_.bank_count, round_.update_count, round_.refused_count, round_.reason, round_.aggregation_digest,
-    ]  # fmt: skip
+        run.plan.project.slug,
+        run.number,
+        run.pk,
+        round_.number,
+        round_.attempt,
+        round_.state,
+        round_.opened_at,
+        round_.closed_at,
+        round_.published_at,
+        round_.bank_count,
+        round_.update_count,
+        round_.refused_count,
+        round_.reason,
+        round_.aggregation_digest,
+    ]
 
 
 def _cell(value: Any) -> Any:

@@ -27,25 +27,37 @@ def home(request: HttpRequest) -> HttpResponse:
 def _administrator(request: HttpRequest, audience: Audience) -> HttpResponse:
     runs = selectors.open_runs(audience)
     context = {
-        "needs": selectors.needs_of_administrator(runs), "runs": runs, "recent": selectors.recent_runs(audience), "banks": selectors.health(),
-    }  # fmt: skip
+        "needs": selectors.needs_of_administrator(runs),
+        "runs": runs,
+        "recent": selectors.recent_runs(audience),
+        "audience": audience,
+        "banks": selectors.health(),
+    }
     return render(request, "rounds/home/administrator.html", context)
 
 
 def _operator(request: HttpRequest, audience: Audience) -> HttpResponse:
     agents = Agent.objects.filter(institution=audience.institution_id).exclude(state=Agent.State.REVOKED).prefetch_related("keys")
     context = {
-        "requests": selectors.requests_for(audience), "runs": selectors.open_runs(audience), "recent": selectors.recent_runs(audience),
-        "receipts": selectors.latest_receipts(audience), "agents": agents, "institution": institution_of(request.user),
-    }  # fmt: skip
+        "requests": selectors.requests_for(audience),
+        "runs": selectors.open_runs(audience),
+        "recent": selectors.recent_runs(audience),
+        "audience": audience,
+        "receipts": selectors.latest_receipts(audience),
+        "agents": agents,
+        "institution": institution_of(request.user),
+    }
     return render(request, "rounds/home/operator.html", context)
 
 
 def _auditor(request: HttpRequest, audience: Audience) -> HttpResponse:
     context = {
-        "chains": selectors.chain_rows(checks_of(request), audience, limit=8), "exceptions": selectors.latest_exceptions(audience),
-        "runs": selectors.open_runs(audience), "recent": selectors.recent_runs(audience),
-    }  # fmt: skip
+        "chains": selectors.chain_rows(checks_of(request), audience, limit=8),
+        "exceptions": selectors.latest_exceptions(audience),
+        "runs": selectors.open_runs(audience),
+        "recent": selectors.recent_runs(audience),
+        "audience": audience,
+    }
     return render(request, "rounds/home/auditor.html", context)
 
 

@@ -47,7 +47,16 @@ def chain(request: HttpRequest, chain: str) -> HttpResponse:
     page = page_of(request, entries.order_by("-seq").only("pk"))
     shown = lines(Entry.objects.filter(pk__in=[row.pk for row in page]).order_by("-seq"), audience)
     row = next(row for row in chain_rows(checks_of(request), audience) if row.chain.name == chain)
-    context = {"row": row, "chain": found, "page": page, "lines": shown, "kinds": kinds, "kind": kind, "q": q, "run": _run_of(chain)}
+    context = {
+        "row": row,
+        "chain": found,
+        "page": page,
+        "lines": shown,
+        "kinds": kinds,
+        "kind": kind,
+        "q": q,
+        "run": _run_of(chain),
+    }
     return render(request, "rounds/ledger/chain.html", context)
 
 
@@ -62,9 +71,14 @@ def entry(request: HttpRequest, chain: str, seq: int) -> HttpResponse:
     line = lines(Entry.objects.filter(pk=found.pk), audience)[0]
     around = Entry.objects.filter(chain_id=chain)
     context = {
-        "entry": found, "line": line, "audience": audience, "body": json.dumps(found.body, indent=2, ensure_ascii=False, sort_keys=True),
-        "before": around.filter(seq=seq - 1).only("seq", "hash").first(), "after": around.filter(seq=seq + 1).only("seq").first(), "run": _run_of(chain),
-    }  # fmt: skip
+        "entry": found,
+        "line": line,
+        "audience": audience,
+        "body": json.dumps(found.body, indent=2, ensure_ascii=False, sort_keys=True),
+        "before": around.filter(seq=seq - 1).only("seq", "hash").first(),
+        "after": around.filter(seq=seq + 1).only("seq").first(),
+        "run": _run_of(chain),
+    }
     return render(request, "rounds/ledger/entry.html", context)
 
 
@@ -88,7 +102,12 @@ def verify(request: HttpRequest, chain: str) -> HttpResponse:
         raise Http404
     outcome = check(request, chain)
     if "broken" in outcome:
-        messages.error(request, _("The chain does not verify. Keep this page and tell the consortium: %(what)s") % {"what": outcome["broken"]})
+        messages.error(
+            request,
+            _("The chain does not verify. Keep this page and tell the consortium: %(what)s") % {"what": outcome["broken"]},
+        )
     else:
         messages.success(request, _("Verified: all %(n)d entries of this chain fit together.") % {"n": outcome["seq"]})
-    return redirect(request.POST.get("back") if request.POST.get("back") == "/" else "rounds:chain", *([] if request.POST.get("back") == "/" else [chain]))
+    if request.POST.get("back") == "/":
+        return redirect("rounds:home")
+    return redirect("rounds:chain", chain)

@@ -23,6 +23,9 @@ from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
 
+OPEN_SECTIONS = ("basics", "model", "training", "schedule")
+"""The others show their values in one line until they are opened."""
+
 
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
@@ -34,7 +37,9 @@ def plan_new(request: HttpRequest, slug: str) -> HttpResponse:
     form = _form(request, project, audience, intent)
     if intent == "freeze" and form.plan is not None:
         try:
-            plan = services.freeze_plan(project=project, plan=form.plan, title=request.POST.get("title", "").strip()[:120], user=request.user)
+            plan = services.freeze_plan(
+                project=project, plan=form.plan, title=request.POST.get("title", "").strip()[:120], user=request.user
+            )
             messages.success(request, _("The plan is frozen. Its hash is its identity: any change makes a new plan."))
             return redirect("rounds:plan", plan.hash)
         except Refusal as refusal:
@@ -60,25 +65,49 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
     before = plan_before(project)
     plan = form.plan
     return {
-        "form": form, "project": project, "title": request.POST.get("title", ""), "yaml": request.POST.get("yaml", ""), "intent": intent,
+        "form": form,
+        "project": project,
+        "title": request.POST.get("title", ""),
+        "yaml": request.POST.get("yaml", ""),
+        "intent": intent,
         "sections": [_drawn(form, section) for section in sections()],
-        "features": _features(form), "banks": project.participants.all(), "chosen": form.value("participants") or [],
-        "effects": effects_of(plan) if plan else [], "readable": plan_form.yaml_of(plan) if plan else "",
-        "canonical": plan.canonical_text if plan else "", "hash": plan.hash if plan else "",
-        "before": before, "differences": differences(before.document, plan) if before and plan else [],
+        "features": _features(form),
+        "banks": project.participants.all(),
+        "chosen": form.value("participants") or [],
+        "effects": effects_of(plan) if plan else [],
+        "readable": plan_form.yaml_of(plan) if plan else "",
+        "canonical": plan.canonical_text if plan else "",
+        "hash": plan.hash if plan else "",
+        "before": before,
+        "differences": differences(before.document, plan) if before and plan else [],
         "untouched": request.method == "GET" and before is None,
-    }  # fmt: skip
+    }
 
 
 def _drawn(form: PlanForm, section: Any) -> dict[str, Any]:
     switches = [
-        {"section": switch, "path": f"{section.name}.{switch.name}", "on": form.value(f"{section.name}.{switch.name}") is not None,
-         "problem": form.unsupported.get(f"{section.name}.{switch.name}", ""), "fields": [shown(form, spec) for spec in switch.fields]}
+        {
+            "section": switch,
+            "path": f"{section.name}.{switch.name}",
+            "on": form.value(f"{section.name}.{switch.name}") is not None,
+            "problem": form.unsupported.get(f"{section.name}.{switch.name}", ""),
+            "fields": [shown(form, spec) for spec in switch.fields],
+        }
         for switch in section.switches
-    ]  # fmt: skip
+    ]
     fields = [shown(form, spec) for spec in section.fields]
     count = sum(1 for field in fields if field.problem) + sum(1 for switch in switches if switch["problem"])
-    return {"section": section, "fields": fields, "switches": switches, "problem_count": count}
+    on = [str(switch["section"].title) for switch in switches if switch["on"]]
+    brief = " · ".join([f"{field.spec.label} {field.text}" for field in fields if not field.hidden and field.text] + on)
+    is_open = bool(count) or section.name in OPEN_SECTIONS
+    return {
+        "section": section,
+        "fields": fields,
+        "switches": switches,
+        "problem_count": count,
+        "brief": brief,
+        "is_open": is_open,
+    }
 
 
 def _features(form: PlanForm) -> list[dict[str, Any]]:
@@ -88,10 +117,14 @@ def _features(form: PlanForm) -> list[dict[str, Any]]:
         known = feature if isinstance(feature, dict) else {"name": str(feature)}
         problems = [text for path, text in form.problems.items() if path == f"features.{i}" or path.startswith(f"features.{i}.")]
         listed = known.get("categories")
-        rows.append({
-            "name": known.get("name", ""), "kind": known.get("kind", "numeric"), "problem": "; ".join(problems),
-            "categories": ", ".join(str(item) for item in listed) if isinstance(listed, list) else "",
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": known.get("name", ""),
+                "kind": known.get("kind", "numeric"),
+                "problem": "; ".join(problems),
+                "categories": ", ".join(str(item) for item in listed) if isinstance(listed, list) else "",
+            }
+        )
     return rows
 
 
@@ -100,13 +133,21 @@ def _features(form: PlanForm) -> list[dict[str, Any]]:
 def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
     audience = audience_of(request.user)
     plan = plan_for(audience, plan_hash)
-    document = plan.document
+    document, words = plan.document, decisions_on(plan, audience)
     before = plan_before(plan.project, earlier_than=plan)
     context = {
-        "plan": plan, "document": document, "audience": audience, "effects": effects_of(document), "readable": plan_form.yaml_of(document),
-        "decisions": decisions_on(plan, audience), "before": before, "differences": differences(before.document, document) if before else [],
-        "runs": visible_runs(audience).filter(plan=plan), "approve_command": f"fedagent plans approve {plan.hash}",
-    }  # fmt: skip
+        "plan": plan,
+        "document": document,
+        "audience": audience,
+        "effects": effects_of(document),
+        "readable": plan_form.yaml_of(document),
+        "decisions": words,
+        "my_word": next((word for word in words if word.own), None),
+        "before": before,
+        "differences": differences(before.document, document) if before else [],
+        "runs": visible_runs(audience).filter(plan=plan),
+        "approve_command": f"fedagent plans approve {plan.hash}",
+    }
     return render(request, "rounds/plan/detail.html", context)
 
 
@@ -118,7 +159,9 @@ def plan_approve(request: HttpRequest, plan_hash: str) -> HttpResponse:
     assert institution is not None  # an operator has one
     try:
         services.approve_in_portal(plan=plan, institution=institution, user=request.user)
-        messages.success(request, _("Noted and told to your agent. It counts only where your policy.toml says trust_portal_approvals = true."))
+        messages.success(
+            request, _("Noted and told to your agent. It counts only where your policy.toml says trust_portal_approvals = true.")
+        )
     except Refusal as refusal:
         say_refusal(request, refusal)
     return redirect("rounds:plan", plan.hash)

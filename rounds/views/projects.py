@@ -18,7 +18,14 @@ from rounds.selectors.lists import plan_rows, project_rows, run_rows, version_ro
 from rounds.selectors.scope import audience_of, project_for
 from rounds.views.doors import asked, ordering, page_of
 
-ORDERS = {"name": "name", "purpose": "purpose", "banks": "bank_count", "plans": "plan_count", "runs": "run_count", "last": "last_run_at"}
+ORDERS = {
+    "name": "name",
+    "purpose": "purpose",
+    "banks": "bank_count",
+    "plans": "plan_count",
+    "runs": "run_count",
+    "last": "last_run_at",
+}
 
 
 @require_GET
@@ -30,7 +37,13 @@ def project_list(request: HttpRequest) -> HttpResponse:
     rows = project_rows(audience)
     rows = rows.filter(name__icontains=q) if q else rows
     rows = rows.filter(purpose=purpose) if purpose else rows
-    context = {"page": page_of(request, order.apply(rows)), "order": order, "q": q, "purpose": purpose, "purposes": Project.Purpose.values}
+    context = {
+        "page": page_of(request, order.apply(rows)),
+        "order": order,
+        "q": q,
+        "purpose": purpose,
+        "purposes": Project.Purpose.values,
+    }
     return render(request, "rounds/project/list.html", context)
 
 
@@ -40,11 +53,14 @@ def project_detail(request: HttpRequest, slug: str) -> HttpResponse:
     audience = audience_of(request.user)
     project = project_for(audience, slug)
     context = {
-        "project": project, "audience": audience, "participants": project.participants.all(), "places": palette.places(),
+        "project": project,
+        "audience": audience,
+        "participants": project.participants.all(),
+        "places": palette.places(),
         "plans": plan_rows(audience, project).order_by("-created_at")[:20],
         "runs": run_rows(audience, project=project.slug).order_by("-created_at")[:20],
         "versions": version_rows(audience, project)[:10],
-    }  # fmt: skip
+    }
     return render(request, "rounds/project/detail.html", context)
 
 
@@ -56,7 +72,10 @@ def project_new(request: HttpRequest) -> HttpResponse:
         try:
             project = services.create_project(user=request.user, **form.cleaned_data)
         except Refusal as refusal:
-            form.add_error("slug", _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal.sentence)
+            form.add_error(
+                "slug",
+                _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal.sentence,
+            )
         else:
             messages.success(request, _("The project is there. Next: a plan."))
             return redirect("rounds:project", project.slug)

@@ -8,16 +8,15 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from clientagent.wire.errors import Malformed, Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
 from rounds import exports, services
-from rounds.drawing import charts_key, charts_message
+from rounds.drawing import charts_key, charts_message, parts_of
 from rounds.lifecycle import RunState
 from rounds.models import Run
 from rounds.selectors.lists import run_rows
@@ -26,14 +25,51 @@ from rounds.selectors.scope import audience_of, run_for, visible_projects
 from rounds.selectors.snapshot import snapshot
 from rounds.views.doors import asked, ordering, page_of, say_refusal
 
-ORDERS = {"number": "number", "state": "state", "started": "created_at", "ended": "ended_at", "project": "plan__project__name", "auc": "selected__validation_loss"}
+ORDERS = {
+    "number": "number",
+    "state": "state",
+    "started": "created_at",
+    "ended": "ended_at",
+    "project": "plan__project__name",
+    "auc": "selected__validation_loss",
+}
 ACTIONS = [
-    ("pause", gettext_lazy("Pause the run"), gettext_lazy("The open round may still finish; no other opens until the run is resumed."), gettext_lazy("Pause"), "btn-primary"),
-    ("resume", gettext_lazy("Resume the run"), gettext_lazy("The run goes on where it stood; the open round gets its full time anew."), gettext_lazy("Resume"), "btn-primary"),
-    ("extend", gettext_lazy("Extend the deadline"), gettext_lazy("The open round, or the stage that the run is in, gets more time."), gettext_lazy("Extend"), "btn-primary"),
-    ("drop", gettext_lazy("Drop a bank from this round"), gettext_lazy("The round goes on without it, if enough banks remain; it is asked again in the next round."), gettext_lazy("Drop"), "btn-danger"),
-    ("stop", gettext_lazy("Stop the run"), gettext_lazy("The run ends for good. Its versions and its history stay."), gettext_lazy("Stop the run"), "btn-danger"),
-]  # fmt: skip
+    (
+        "pause",
+        gettext_lazy("Pause the run"),
+        gettext_lazy("The open round may still finish; no other opens until the run is resumed."),
+        gettext_lazy("Pause"),
+        "btn-primary",
+    ),
+    (
+        "resume",
+        gettext_lazy("Resume the run"),
+        gettext_lazy("The run goes on where it stood; the open round gets its full time anew."),
+        gettext_lazy("Resume"),
+        "btn-primary",
+    ),
+    (
+        "extend",
+        gettext_lazy("Extend the deadline"),
+        gettext_lazy("The open round, or the stage that the run is in, gets more time."),
+        gettext_lazy("Extend"),
+        "btn-primary",
+    ),
+    (
+        "drop",
+        gettext_lazy("Drop a bank from this round"),
+        gettext_lazy("The round goes on without it, if enough banks remain; it is asked again in the next round."),
+        gettext_lazy("Drop"),
+        "btn-danger",
+    ),
+    (
+        "stop",
+        gettext_lazy("Stop the run"),
+        gettext_lazy("The run ends for good. Its versions and its history stay."),
+        gettext_lazy("Stop the run"),
+        "btn-danger",
+    ),
+]
 
 
 @require_GET
@@ -44,9 +80,14 @@ def run_list(request: HttpRequest) -> HttpResponse:
     order = ordering(request, ORDERS, "-started")
     rows = order.apply(run_rows(audience, state=state, project=project))
     context = {
-        "page": page_of(request, rows), "order": order, "state": state, "project": project, "states": list(RunState),
-        "projects": visible_projects(audience), "audience": audience,
-    }  # fmt: skip
+        "page": page_of(request, rows),
+        "order": order,
+        "state": state,
+        "project": project,
+        "states": list(RunState),
+        "projects": visible_projects(audience),
+        "audience": audience,
+    }
     return render(request, "rounds/run/list.html", context)
 
 
@@ -59,10 +100,17 @@ def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     snap = snapshot(run_id, audience, asked_round)
     actions = [dict(zip(("name", "title", "effect", "verb", "style"), action, strict=True)) for action in ACTIONS]
     context = {
-        "snap": snap, "run": snap.run, "audience": audience, "asked_round": asked_round, "actions": actions,
-        "charts": charts_message(snap), "charts_key": charts_key(snap), "language": get_language(),
+        "snap": snap,
+        "parts": parts_of(snap),
+        "run": snap.run,
+        "audience": audience,
+        "asked_round": asked_round,
+        "actions": actions,
+        "charts": charts_message(snap),
+        "charts_key": charts_key(snap),
+        "language": get_language(),
         "verify_command": f"fedagent verify {file_name(snap.run)}.json",
-    }  # fmt: skip
+    }
     return render(request, "rounds/run/detail.html", context)
 
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 
 from institutions.permissions import require_role
 from rounds.api.hot import stream_version
+from rounds.figures import roc_figure
 from rounds.selectors.scope import audience_of, version_for
 from rounds.selectors.versions import version_page
 
@@ -19,7 +20,16 @@ from rounds.selectors.versions import version_page
 def version_detail(request: HttpRequest, run_id: uuid.UUID, number: int) -> HttpResponse:
     audience = audience_of(request.user)
     page = version_page(version_for(audience, run_id, number), audience)
-    return render(request, "rounds/version/detail.html", {"page": page, "version": page.version, "run": page.version.run, "audience": audience})
+    roc = roc_figure(page.roc) if page.roc else None
+    context = {
+        "page": page,
+        "version": page.version,
+        "run": page.version.run,
+        "audience": audience,
+        "roc": roc,
+        "figures": {"roc": roc.json} if roc else {},
+    }
+    return render(request, "rounds/version/detail.html", context)
 
 
 @require_GET

@@ -1,24 +1,25 @@
 // Draws the figures that the server built. A figure has no theme of its own: text and grid lines take the page's colours.
 (() => {
   const drawn = new Map();
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const CONFIG = { displayModeBar: false, responsive: true };
 
-  // Plotly reads sRGB only, and Tabler's variables are oklch: a canvas translates.
+  // Plotly reads sRGB only, and Tabler's variables are oklch: a probe resolves them and a canvas translates.
+  const probe = document.body.appendChild(Object.assign(document.createElement("span"), { hidden: true }));
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
-  function rgb(colour) {
+  function rgb(name) {
+    probe.style.color = `var(${name})`;
     canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = colour;
+    canvas.fillStyle = getComputedStyle(probe).color;
     canvas.fillRect(0, 0, 1, 1);
     const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
     return `rgba(${r},${g},${b},${a / 255})`;
   }
 
   function themed(figure) {
-    const ink = rgb(css("--tblr-body-color"));
-    const soft = rgb(css("--tblr-secondary"));
-    const line = rgb(css("--tblr-border-color"));
-    const surface = rgb(css("--tblr-bg-surface"));
+    const ink = rgb("--tblr-body-color");
+    const soft = rgb("--tblr-secondary");
+    const line = rgb("--tblr-border-color");
+    const surface = rgb("--tblr-bg-surface");
     const axis = { gridcolor: line, linecolor: line, zeroline: false, showline: false, ticks: "", tickfont: { color: soft, size: 11 }, automargin: true, fixedrange: true };
     const layout = {
       ...figure.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

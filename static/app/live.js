@@ -33,12 +33,9 @@
   async function draw(message) {
     if (message.seq < newest) return;
     newest = message.seq;
-    if (morphing) { queued = message; return; }
+    if (morphing) { queued = queued ? { ...queued, ...message, html: { ...queued.html, ...message.html } } : message; return; }
     morphing = true;
-    const template = document.createElement("div");
-    template.innerHTML = message.html;
-    window.shell.localise(template);
-    await htmx.swap({ target: page, text: template.innerHTML, swap: "innerMorph" });
+    for (const [name, html] of Object.entries(message.html)) await put(page.querySelector(`[data-part="${name}"]`), html);
     if (message.charts) await drawCharts(message.charts, message.charts_key);
     else window.charts.redraw();
     follow();
@@ -46,9 +43,16 @@
     if (queued) { const next = queued; queued = null; draw(next); }
   }
 
+  async function put(place, html) {
+    const drawing = document.createElement("div");
+    drawing.innerHTML = html;
+    window.shell.localise(drawing);
+    await htmx.swap({ target: place, text: drawing.innerHTML, swap: "innerMorph" });
+  }
+
   async function drawCharts(charts, key) {
     chartsKey = key;
-    await htmx.swap({ target: document.getElementById("charts"), text: charts.html, swap: "innerMorph" });
+    await put(document.getElementById("charts"), charts.html);
     window.charts.show(charts.figures);
   }
 
@@ -81,9 +85,9 @@
     });
     socket.addEventListener("close", (event) => {
       refused = event.code === 4403 || event.code === 4404;
+      attempts += 1;
       tell();
       if (refused) return;
-      attempts += 1;
       setTimeout(connect, Math.min(500 * 2 ** attempts, 10000) * (0.5 + Math.random() / 2));
     });
   }

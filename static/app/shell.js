@@ -1,9 +1,13 @@
 // What every page does in the browser: times in the reader's zone, copy buttons, theme choice, confirmations.
 (() => {
-  const language = document.documentElement.lang;
+  const page = document.documentElement.lang;
+  // en is the page's language, en-GB the reader's own way to write a date in it.
+  const language = navigator.languages.find((own) => own.split("-")[0] === page.split("-")[0]) || page;
   const words = JSON.parse(document.getElementById("shell-words")?.textContent || "{}");
+  const sameDay = (instant) => instant.toDateString() === new Date().toDateString();
   const absolute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
   const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
+  const minute = new Intl.DateTimeFormat(language, { timeStyle: "short" });
   const short = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
   const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
   const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
@@ -19,7 +23,7 @@
     for (const element of root.querySelectorAll("time[data-instant]")) {
       const instant = new Date(element.dateTime);
       const style = element.dataset.instant;
-      const text = style === "ago" ? ago(instant) : style === "clock" ? clock.format(instant)
+      const text = style === "ago" ? ago(instant) : style === "clock" ? clock.format(instant) : style === "short" && sameDay(instant) ? minute.format(instant)
         : style === "long" ? absolute.format(instant) : short.format(instant);
       if (element.textContent !== text) element.textContent = text;
     }

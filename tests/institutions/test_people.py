@@ -7,6 +7,7 @@ import io
 import threading
 
 import pytest
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.core import mail
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
@@ -225,3 +226,21 @@ def test_suspending_twice_is_no_move(north: Bank, admin: User) -> None:
     services.suspend_institution(institution=north.institution, by=admin, reason="once")
     with pytest.raises(IllegalMove):
         services.suspend_institution(institution=north.institution, by=admin, reason="twice")
+
+
+def test_a_second_factor_once_switched_on_is_asked_for(auditor: User) -> None:
+    client = Client()
+    client.post(reverse("account_login"), {"login": auditor.email, "password": PASSWORD})
+    client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
+    secret = client.get(reverse("mfa_activate_totp")).context["form"].secret
+    code = format_hotp_value(hotp_value(secret, next(iter(yield_hotp_counters_from_time()))))
+    assert client.post(reverse("mfa_activate_totp"), {"code": code}).status_code == 302
+    recovery = client.get(reverse("mfa_view_recovery_codes")).context["unused_codes"]
+    assert b"On: signing in also asks" in client.get(reverse("mfa_index")).content
+    other = Client()
+    first = other.post(reverse("account_login"), {"login": auditor.email, "password": PASSWORD})
+    assert first["Location"].startswith(reverse("mfa_authenticate"))
+    assert other.get(reverse("institutions:people")).status_code == 302
+    assert other.post(reverse("mfa_authenticate"), {"code": "000000"}).status_code == 200
+    other.post(reverse("mfa_authenticate"), {"code": recovery[0]})
+    assert other.get(reverse("institutions:people")).status_code == 200

@@ -36,7 +36,10 @@ def test_the_next_head_comes_with_the_links_since_the_one_that_was_seen(running)
     assert extend(seen.hash, update["links"]) == head.hash
 
 
-@pytest.mark.parametrize("seen", ["x", "run/x;1;" + "0" * 64, "{chain};1;" + "0" * 64, "{chain};99999;" + "0" * 64, "{chain};-1;x"])
+ZEROS = "0" * 64
+
+
+@pytest.mark.parametrize("seen", ["x", f"run/x;1;{ZEROS}", f"{{chain}};1;{ZEROS}", f"{{chain}};99999;{ZEROS}", "{chain};-1;x"])
 def test_a_head_that_is_not_on_the_chain_is_answered_from_the_beginning(running, seen):
     bank = running.banks[0]
     bank.bank.seen = seen.format(chain=running.run.chain)

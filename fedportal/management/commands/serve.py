@@ -27,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="only the web part; run Celery beside it")
 
     def handle(self, *, host: str, port: int, no_worker: bool, **options: Any) -> None:
+        _require_broker(own_worker=not no_worker)
         listener = _listen(host, port)
         call_command("migrate", interactive=False, verbosity=0)
         published = f" (published as {settings.FEDPORTAL_URL})" if settings.FEDPORTAL_URL else ""
@@ -48,6 +49,14 @@ class Command(BaseCommand):
         self.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # threads may wait on a task for long; whatever was under way goes on from its rows
+
+
+def _require_broker(*, own_worker: bool) -> None:
+    in_memory = settings.CELERY_BROKER_URL.startswith("memory:")
+    if own_worker and not in_memory:
+        raise CommandError("REDIS_URL is set: add --no-worker, and run 'celery -A fedportal worker -B -P threads' beside")
+    if not own_worker and in_memory:
+        raise CommandError("without its own worker the portal needs a broker that others hear: set REDIS_URL")
 
 
 def _listen(host: str, port: int) -> socket.socket:

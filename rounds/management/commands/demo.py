@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import secrets
 import shutil
 import socket
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,13 @@ from institutions.models import Role, User
 from institutions.services import accept_invitation, invite_person
 from rounds.models import Run
 from rounds.rehearsal import planning, processes, report, scratch, tools
-from rounds.rehearsal.banks import Bank
+from rounds.rehearsal.banks import Bank, remembered
 from rounds.rehearsal.federation import Federation, assemble, started
 from rounds.rehearsal.watching import follow
 
 SIGN_IN_S = 90.0
 """How long the run waits for somebody who wants to see it begin."""
+MARK = ".fedportal-demo"
 PROJECTS = {"credit": ("retail-credit", "Retail credit scoring"), "fraud": ("card-fraud", "Card fraud detection")}
 
 
@@ -36,14 +40,19 @@ class Command(BaseCommand):
         parser.add_argument("--exit", action="store_true", help="end when the run has ended; print its rounds and metrics")
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--seed", type=int, default=0, help="of the generated data and of the training")
+        parser.add_argument("--folder", type=Path, help="where everything lies, made new each time (default var/demo)")
         parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings_of_plan")
 
     def handle(self, **options: Any) -> None:
-        if not scratch.is_inside():
-            _require_free(options["port"])
-            folder = Path(settings.BASE_DIR) / "var" / "demo"
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.begin_again(folder)
+        folder = (options["folder"] or Path(settings.BASE_DIR) / "var" / "demo").resolve()
+        with _only_one_in(folder):
+            if not scratch.is_inside():
+                _require_free(options["port"])
+                _make_new(folder)
+                scratch.begin_again(folder)
+            self._run(options)
+
+    def _run(self, options: dict[str, Any]) -> None:
         with processes.ended_by_signals():
             try:
                 Demo(self, options).run()
@@ -87,12 +96,11 @@ class Demo:
 
     def _make_banks(self) -> list[Bank]:
         made = tools.run_json(
-            "generate", "--scenario", self.options["scenario"], "--out", str(self.folder / "banks"),
+            "generate", "--scenario", self.options["scenario"], "--out", str(self.folder / "tables"),
             "--seed", str(self.options["seed"]),
         )
         self._label = made["label"]
-        homes = self.folder / "homes"
-        return [Bank(part["slug"], part["name"], Path(part["path"]), homes / part["slug"]) for part in made["banks"]]
+        return remembered([{"institution": part["slug"], **part} for part in made["banks"]], self.folder)
 
     def _draft(self, banks: list[Bank]) -> Plan:
         text = tools.run(
@@ -129,9 +137,8 @@ class Demo:
             federation.agents.look(0.5)
 
     def _tell(self, run: Run, portal: processes.Portal) -> None:
-        result = report.result_of(
-            run, banks=self.folder / "banks", reference=self.options["exit"], peak_rss_mb=portal.peak_rss_mb
-        )
+        self.say("Scoring all hold-out rows, and training what a bank alone and all rows in one place would reach ...")
+        result = report.result_of(run, folder=self.folder, reference=True, peak_rss_mb=portal.peak_rss_mb)
         self.say("\n" + report.rounds_table(result["rounds"]) + "\n\n" + report.scores_text(result))
 
     def _stay(self, federation: Federation) -> None:
@@ -149,8 +156,29 @@ def _password() -> str:
     return secrets.token_urlsafe(12)
 
 
+@contextlib.contextmanager
+def _only_one_in(folder: Path) -> Iterator[None]:
+    """A second demo does not take the first one's folder away."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(f"another demo is running in {folder}. Stop it, or choose --folder and --port.") from error
+        yield
+
+
+def _make_new(folder: Path) -> None:
+    """Removes the demo before; anything else that lies there is left alone."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise CommandError(f"{folder} is not a demo's folder: choose another --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
+
 def _require_free(port: int) -> None:
-    """Nothing is touched while another demo may be using it."""
+    """Two portals cannot have one port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -17,7 +17,7 @@ from clientagent.wire.capabilities import require_supported
 from clientagent.wire.errors import Refusal
 from clientagent.wire.plan import Plan
 from rounds.rehearsal import faults, planning, processes, report, scratch, tools
-from rounds.rehearsal.banks import Bank
+from rounds.rehearsal.banks import Bank, remembered
 from rounds.rehearsal.federation import assemble, started
 from rounds.rehearsal.watching import follow
 
@@ -86,7 +86,7 @@ class Rehearsal:
     def run(self) -> dict[str, Any]:
         plan_file = planning.read_plan_file(Path(self.options["plan"])) if self.options["plan"] else None
         injected = [faults.parse_fault(text) for text in self.options["fault_texts"]]
-        positive = self.options["positive"] or (plan_file and planning.positive_of(plan_file))
+        positive = self.options["positive"] or planning.positive_of(plan_file or {})
         with started(self.folder, port=0, with_torch=True) as (portal, host):
             self.say("splitting the table while the portal starts")
             banks = self._split(positive)
@@ -105,12 +105,8 @@ class Rehearsal:
             peak = portal.peak_rss_mb
         self.say("scoring all hold-out rows" + ("" if self.options["no_reference"] else "; training the references"))
         return report.result_of(
-            run, banks=self._tables, reference=not self.options["no_reference"], peak_rss_mb=peak
+            run, folder=self.folder, reference=not self.options["no_reference"], peak_rss_mb=peak
         )
-
-    @property
-    def _tables(self) -> Path:
-        return self.folder / "banks"
 
     def _split(self, positive: str | None) -> list[Bank]:
         options = self.options
@@ -119,9 +115,10 @@ class Rehearsal:
             if options["by"]
             else ["--banks", str(options["banks"]), *tools.option("skew", options["skew"])]
         )
-        parts = tools.run_json("split", *self._about(positive), *how, "--seed", str(self.seed), "--out", str(self._tables))
-        homes = self.folder / "homes"
-        return [Bank(part["slug"], part["name"], Path(part["path"]), homes / part["slug"]) for part in parts["banks"]]
+        parts = tools.run_json(
+            "split", *self._about(positive), *how, "--seed", str(self.seed), "--out", str(self.folder / "tables")
+        )
+        return remembered(parts, self.folder)
 
     def _about(self, positive: str | None) -> list[str]:
         return ["--data", self.options["data"], "--label", self.options["label"], *tools.option("positive", positive)]
@@ -137,10 +134,15 @@ class Rehearsal:
                 tools.run(
                     "draft", *self._about(positive), *tools.option("drop", options["drop"]),
                     *tools.option("categorical", options["categorical"]), *tools.option("by", options["by"]),
-                    "--participants", ",".join(slugs), "--project", tools.project_named_after(Path(options["data"])),
+                    "--participants", ",".join(slugs), "--project", self._project,
                 ), source="the draft",
             )  # fmt: skip
         return planning.finished(document, seed=options["seed"], settings=options["settings_of_plan"])
+
+    @property
+    def _project(self) -> str:
+        """The hold-out of a bank is fixed for a project, so another seed is another project."""
+        return f"{tools.project_named_after(Path(self.options['data']))}-{self.seed}"
 
     def say(self, text: str) -> None:
         """Progress goes to standard error; standard output is the result."""

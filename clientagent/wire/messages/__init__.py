@@ -1,0 +1,46 @@
+"""What agent and portal say to each other. Every body is one of these, parsed once at the door."""
+
+from clientagent.wire.messages.aggregation import AggregationEntry, AggregationManifest
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
+from clientagent.wire.messages.enrolment import Enrolment, EnrolmentRequest
+from clientagent.wire.messages.evaluation import EvaluationCounts, EvaluationReport, SplitCounts
+from clientagent.wire.messages.ledger import Head, HeadUpdate
+from clientagent.wire.messages.plans import Decision, PlanDocument, PlanNotice
+from clientagent.wire.messages.statistics import (
+    CategoricalInput,
+    CategoricalStatistics,
+    NumericInput,
+    NumericStatistics,
+    PreprocessingSpec,
+    StatisticsOrder,
+    StatisticsReport,
+    Unfit,
+)
+from clientagent.wire.messages.updates import (
+    Acknowledgement,
+    Environment,
+    Receipt,
+    ReceiptAnswer,
+    UpdateManifest,
+    UploadComplete,
+    UploadRequest,
+    UploadState,
+)
+from clientagent.wire.messages.work import (
+    ManifestAnswer,
+    Progress,
+    RosterEntry,
+    RunManifest,
+    WorkAnswer,
+    WorkOrder,
+    WorkRefusal,
+)
+
+__all__ = [
+    "Acknowledgement", "AggregationEntry", "AggregationManifest", "CategoricalInput", "CategoricalStatistics",
+    "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest", "Environment", "EvaluationCounts",
+    "EvaluationReport", "Head", "HeadUpdate", "Id", "Instant", "ManifestAnswer", "Message", "NumericInput",
+    "NumericStatistics", "PlanDocument", "PlanNotice", "PreprocessingSpec", "Progress", "Receipt", "ReceiptAnswer",
+    "RosterEntry", "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WorkAnswer", "WorkOrder", "WorkRefusal",
+]

@@ -1,0 +1,110 @@
+"""What an agent uploads and the receipts that it gets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
+from clientagent.wire.messages.evaluation import EvaluationCounts
+from clientagent.wire.messages.ledger import HeadUpdate
+from clientagent.wire.messages.work import WorkAnswer
+from clientagent.wire.plan import Slug
+from clientagent.wire.signing import Document, Signed
+
+
+class Environment(Message):
+    """Where an update was computed, for whoever replays it."""
+
+    agent_version: str
+    python: str
+    numpy: str
+    torch: str = ""
+    threads: int = 1
+
+
+class UpdateManifest(Document):
+    """What an agent says about its update; the agent's signature makes it the receipt's first half."""
+
+    type: Literal["update_manifest"] = "update_manifest"
+    run: Id
+    manifest_digest: Digest
+    round: Count
+    attempt: Count
+    base_number: Count
+    base_digest: Digest
+    institution: Slug
+    agent_id: Id
+    update_digest: Digest
+    update_bytes: Count
+    codec: Literal["none"] = "none"
+    rows: Count
+    norm: Annotated[float, Field(ge=0)]
+    steps: Count
+    train_loss: float | None
+    training_s: Annotated[float, Field(ge=0)]
+    counts: EvaluationCounts | None = None
+    environment: Environment
+
+
+class Receipt(Document):
+    """The portal's countersignature: these bytes were received, with this outcome, at this place of the ledger."""
+
+    type: Literal["receipt"] = "receipt"
+    id: Id
+    run: Id
+    round: Count
+    attempt: Count
+    institution: Slug
+    subject: Literal["update", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
+    document_digest: Digest
+    update_digest: Digest | None = None
+    update_bytes: Count = 0
+    outcome: Literal["accepted", "late"]
+    chain: str
+    seq: Count
+    entry_hash: Digest
+    at_utc: Instant
+
+
+class ReceiptAnswer(Message):
+    """The answer to updates, uploads/{id}/complete, statistics, evaluations, acknowledgements and decisions."""
+
+    receipt: Signed
+    head: HeadUpdate | None = None
+    next: WorkAnswer | None = None
+
+
+class UploadRequest(Message):
+    """POST uploads: open a session for an update of more than one part."""
+
+    manifest: Signed
+    part_bytes: Annotated[int, Field(ge=1024, le=8 * 2**20)] = 8 * 2**20
+
+
+class UploadState(Message):
+    """The session: which parts are here already. Part n holds bytes n * part_bytes onwards, n from 0."""
+
+    id: Id
+    part_bytes: Count
+    parts: Count
+    received: list[Count]
+
+
+class UploadComplete(Message):
+    """POST uploads/{id}/complete."""
+
+    update_digest: Digest
+
+
+class Acknowledgement(Document):
+    """POST runs/{id}/acknowledgements: the bank holds the run's result, verified."""
+
+    type: Literal["acknowledgement"] = "acknowledgement"
+    run: Id
+    manifest_digest: Digest
+    institution: Slug
+    number: Count
+    version_digest: Digest
+    at_utc: Instant

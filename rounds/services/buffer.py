@@ -1,0 +1,87 @@
+"""Where an accepted update counts, and with what weight: in its own round, or (async, late: next_round) in a later one."""
+
+from __future__ import annotations
+
+from clientagent.wire.messages import AggregationEntry, AggregationManifest
+from rounds.algorithms.weighting import capped_shares, staleness_factor
+from rounds.lifecycle import WORKING, RoundState
+from rounds.models import Participation, Round, Run, Update
+
+
+def destination(participation: Participation, run: Run) -> tuple[bool, Round | None]:
+    """(counts, round): whether an update counts at all, and the open round that it counts in; None: the next that opens.
+
+    The caller holds the lock on the run's live round, so closing cannot come between.
+    """
+    schedule = run.plan.document.schedule
+    own = participation.round
+    live = run.rounds.filter(state__in=(RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING)).first()
+    open_ = live if live is not None and live.state == RoundState.OPEN else None
+    if schedule.mode == "sync" and open_ is not None and open_.pk == own.pk:
+        return participation.phase in WORKING, own
+    if run.closing_at is not None or (live is None and run.last_version.number >= run.total_versions):
+        return False, None
+    upcoming = open_.number if open_ else run.last_version.number + (2 if live else 1)
+    if schedule.mode == "async":
+        return upcoming - own.number <= schedule.max_staleness and participation.phase in WORKING, open_
+    is_late = own.state == RoundState.PUBLISHED
+    return schedule.late == "next_round" and is_late and upcoming <= run.total_versions, open_
+
+
+def take_in(round_: Round) -> int:
+    """Count the updates that waited for a round to open in this one; returns how many."""
+    waiting = Update.objects.filter(into=None, weight=None, participation__round__run=round_.run)
+    count = 0
+    for update in waiting.select_related("participation__round"):
+        update.into, update.staleness = round_, max(0, round_.number - update.participation.round.number)
+        update.save(update_fields=["into", "staleness"])
+        count += 1
+    return count
+
+
+def aggregation_manifest(round_: Round) -> AggregationManifest:
+    """The ordered list that a closing round commits: by institution, then from the oldest update to the newest.
+
+    In sync mode a late update counts only for a bank that sent no fresh one. Stale updates are discounted and the rest of their
+    weight is not given to others, so that a buffer of old news moves the model less.
+    """
+    plan = round_.run.plan.document
+    updates = _counted(round_)
+    sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
+    shares = capped_shares(sizes, plan.strategy.max_weight)
+    power = plan.schedule.staleness_power
+    return AggregationManifest(
+        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
+        base_digest=round_.base.digest, strategy=plan.strategy.model_dump(mode="json"),
+        entries=[
+            AggregationEntry(
+                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
+                weight=float(share) * staleness_factor(update.staleness, power), staleness=update.staleness,
+            )
+            for update, share in zip(updates, shares, strict=True)
+        ],
+    )
+
+
+def _counted(round_: Round) -> list[Update]:
+    rows = (
+        Update.objects.filter(into=round_).select_related("participation__institution")
+        .order_by("participation__institution__slug", "-staleness", "participation__slot")
+    )
+    updates = list(rows)
+    if round_.run.is_async:
+        return updates
+    fresh = {update.participation.institution_id for update in updates if update.staleness == 0}
+    return [update for update in updates if update.staleness == 0 or update.participation.institution_id not in fresh]
+
+
+def in_manifest_order(round_: Round) -> list[Update]:
+    """The updates of a closed round in the order of its manifest."""
+    return [update for update in _counted(round_) if update.weight is not None]
+
+
+def note_weights(round_: Round, manifest: AggregationManifest) -> None:
+    for update, entry in zip(_counted(round_), manifest.entries, strict=True):
+        update.weight = entry.weight
+        update.save(update_fields=["weight"])
+
