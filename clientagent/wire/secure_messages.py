@@ -63,6 +63,7 @@ class CohortMember(Message):
 class CohortTerms(Document):
     """All that the banks of one cohort agree on; its digest is the cohort's name. Anything else is another cohort.
 
+    ``cohort`` counts the cohorts of one attempt from 1, so that no two share a name.
     For statistics, which come before there is a RunManifest, ``manifest_digest`` and ``base_digest`` are the plan's hash.
     """
 
@@ -72,6 +73,7 @@ class CohortTerms(Document):
     run: Id
     round: Count
     attempt: Count
+    cohort: Annotated[int, Field(ge=1, le=10**6)] = 1
     manifest_digest: Digest
     members: Annotated[list[CohortMember], Field(min_length=3, max_length=MAX_COHORT)]
     threshold: Annotated[int, Field(ge=2)]

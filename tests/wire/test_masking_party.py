@@ -61,7 +61,7 @@ def replaced(signed: list[Signed], other: Signed) -> list[Signed]:
 
 # ------------------------------------------------------------------- joining
 @pytest.mark.parametrize(("field", "value"), [
-    ("attempt", 2), ("round", 6), ("run", "00000000-0000-4000-8000-000000000002"), ("manifest_digest", "c" * 64),
+    ("attempt", 2), ("cohort", 2), ("round", 6), ("run", "00000000-0000-4000-8000-000000000002"), ("manifest_digest", "c" * 64),
     ("threshold", 4), ("min_cohort", 4), ("purpose", "evaluation"), ("clip", 1.0), ("noise_multiplier", 2.0),
     ("weighting", "samples"), ("project", "another"), ("segments", [reals("update", 5, bound=2.0, parties=4)]),
     ("members", [member(name) for name in NAMES[:3]]), ("members", [member(name, weight=0.5) for name in NAMES[:4]]),

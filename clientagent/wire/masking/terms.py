@@ -24,8 +24,8 @@ class Base:
 
 
 def cohort_terms(
-    *, plan: Plan, manifest: RunManifest, manifest_digest: str, round_number: int, attempt: int, bases: Mapping[str, Base],
-    segments: Sequence[Segment], purpose: Literal["update", "statistics", "evaluation"] = "update",
+    *, plan: Plan, manifest: RunManifest, manifest_digest: str, round_number: int, attempt: int, cohort: int = 1,
+    bases: Mapping[str, Base], segments: Sequence[Segment], purpose: Literal["update", "statistics", "evaluation"] = "update",
     noise_multiplier: float | None = None,
 ) -> CohortTerms:
     """Terms for the banks of ``bases``: identities pinned by the manifest, limits from the plan, layout as given.
@@ -41,7 +41,7 @@ def cohort_terms(
     institution_dp = plan.privacy.institution_dp
     return parse(CohortTerms, {
         "type": "cohort_terms", "purpose": purpose, "project": plan.project, "run": manifest.run, "round": round_number,
-        "attempt": attempt, "manifest_digest": manifest_digest, "threshold": threshold_for(rules.threshold, len(bases)),
+        "attempt": attempt, "cohort": cohort, "manifest_digest": manifest_digest, "threshold": threshold_for(rules.threshold, len(bases)),
         "members": [_member(roster[name], bases[name], plan.schedule) for name in sorted(bases)],
         "min_cohort": rules.min_cohort, "weighting": plan.strategy.weighting,
         "clip": institution_dp.clip if institution_dp and institution_dp.clip != "adaptive" else None,
