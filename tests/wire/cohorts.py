@@ -7,13 +7,14 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clientagent.wire.masking import Collector, Party, Stage, SumBlock, Words, array_reader, open_sum, reals, remaining_masks
-from clientagent.wire.secure_messages import CohortMember, CohortTerms, Opened, Segment
-from clientagent.wire.signing import PrivateKey, Signed
+from clientagent.wire.secure_messages import BankDocument, CohortMember, CohortTerms, Segment
+from clientagent.wire.signing import PrivateKey, Signed, parse, sign_document
 
 RUN = "00000000-0000-4000-8000-000000000001"
 NAMES = [f"bank-{i:02d}" for i in range(64)]
@@ -139,5 +140,22 @@ def rehearse(terms: CohortTerms | None = None, gone: Mapping[str, Stage] | None 
     return Rehearsal(terms, random_vectors(terms, seed)[1], gone or {})
 
 
-def opened(party: Party) -> Opened:
-    return party.opened
+# ------------------------------------------------------------- one bank among lies
+ME = "bank-00"
+MINE = identity_of(ME)
+
+
+def at(stage: Stage, **gone: Stage) -> tuple[Rehearsal, Any]:
+    """A cohort of four that has come to a stage, and what the portal tells us in it."""
+    rehearsal = rehearse(gone={name.replace("_", "-"): when for name, when in gone.items()}).run(until=stage)
+    return rehearsal, rehearsal.collector.notice(ME)
+
+
+def resigned(signed: Signed, model: type[BankDocument], key: PrivateKey | None = None, **changes: Any) -> Signed:
+    """The same bank's document with other content, signed again by that bank, or by ``key``."""
+    document = parse(model, {**signed.document, **changes})
+    return sign_document(document, key or identity_of(document.institution))
+
+
+def replaced(signed: list[Signed], other: Signed) -> list[Signed]:
+    return [other if one.document["institution"] == other.document["institution"] else one for one in signed]

@@ -59,7 +59,8 @@ def test_portal_and_bank_draw_the_same_terms_whatever_order_they_hear_of_the_ban
 
 
 @pytest.mark.parametrize("changes", [
-    {"attempt": 2}, {"cohort": 2}, {"round_number": 4}, {"manifest_digest": "f" * 64}, {"bases": {name: Base(2, "f" * 64) for name in BANKS}},
+    {"attempt": 2}, {"cohort": 2}, {"round_number": 4}, {"manifest_digest": "f" * 64},
+    {"bases": {name: Base(2, "f" * 64) for name in BANKS}},
     {"segments": [reals("update", 5, bound=2.0, parties=4)]}, {"noise_multiplier": 1.0}, {"ready": BANKS[:3]},
     {"plan": a_plan(privacy={"secure_aggregation": {"threshold": 0.8}})}, {"purpose": "evaluation"},
 ])

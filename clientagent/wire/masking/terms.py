@@ -41,7 +41,8 @@ def cohort_terms(
     institution_dp = plan.privacy.institution_dp
     return parse(CohortTerms, {
         "type": "cohort_terms", "purpose": purpose, "project": plan.project, "run": manifest.run, "round": round_number,
-        "attempt": attempt, "cohort": cohort, "manifest_digest": manifest_digest, "threshold": threshold_for(rules.threshold, len(bases)),
+        "attempt": attempt, "cohort": cohort, "manifest_digest": manifest_digest,
+        "threshold": threshold_for(rules.threshold, len(bases)),
         "members": [_member(roster[name], bases[name], plan.schedule) for name in sorted(bases)],
         "min_cohort": rules.min_cohort, "weighting": plan.strategy.weighting,
         "clip": institution_dp.clip if institution_dp and institution_dp.clip != "adaptive" else None,
