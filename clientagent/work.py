@@ -16,6 +16,7 @@ import numpy as np
 from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.books import Books
+from clientagent.cohorts import PHASES, Seat, order_of, word_of
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
 from clientagent.faults import Faults
@@ -29,6 +30,7 @@ from clientagent.runs import WorkFolder
 from clientagent.training import LocalTraining, train
 from clientagent.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import (
     AgentNotApproved,
     AgentRevoked,
@@ -44,6 +46,7 @@ from clientagent.wire.errors import (
     Refusal,
     Replayed,
     SignatureInvalid,
+    StageClosed,
     TooManyRequests,
     Truncated,
     UpdateConflict,
@@ -55,6 +58,7 @@ from clientagent.wire.messages import (
     ReceiptAnswer,
     StatisticsReport,
     UpdateManifest,
+    WorkAnswer,
     WorkOrder,
     WorkRefusal,
 )
@@ -107,6 +111,8 @@ class Worker:
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
         self._faults.reached("pinned")
+        if terms.plan.privacy.secure_aggregation is not None:
+            return work.ready or self._wait_to_be_masked(terms, order, work, seed)
         manifest = work.manifest
         if manifest is None or not work.holds(parse(UpdateManifest, manifest.document)):
             self._finish(terms, order, work, seed)
@@ -115,16 +121,7 @@ class Worker:
     # ------------------------------------------------------------------ training
     def _finish(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> None:
         """Pull, train, pack, sign, store."""
-        self._tell(order, "pulled")
-        with self._faults.phase(order.round, "pulled"):
-            base = self._weights(terms, order)
-        prepared = self._inputs(terms, order)
-        counts = self._count(terms, order, base) if order.evaluate else None
-        if terms.plan.training.epochs:
-            self._load_torch()
-        self._tell(order, "training", epochs=terms.plan.training.epochs)
-        with self._faults.phase(order.round, "training"):
-            trained = self._train(terms, order, base, prepared, seed)
+        trained, counts = self._trained(terms, order, seed)
         update = trained.update * np.float32(self._faults.factor(order.round))
         data = pack(update, terms.layout)
         earlier = work.manifest
@@ -135,8 +132,38 @@ class Worker:
             work.finish(data, earlier)
         else:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
+        self._log(order, trained)
+
+    def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
+        """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
+        trained, counts = self._trained(terms, order, seed)
+        update = trained.update * np.float32(self._faults.factor(order.round))
+        ready = sign_document(UpdateReady(
+            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
+            base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
+            agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=trained.steps,
+            training_s=round(trained.seconds, 3), counts=counts, environment=_environment(trained),
+        ), self._home.key)
+        work.wait_to_be_masked(pack(update, terms.layout), ready)
+        self._log(order, trained)
+        return ready
+
+    def _trained(self, terms: Terms, order: WorkOrder, seed: int) -> tuple[LocalTraining, EvaluationCounts | None]:
+        self._tell(order, "pulled")
+        with self._faults.phase(order.round, "pulled"):
+            base = self._weights(terms, order)
+        prepared = self._inputs(terms, order)
+        counts = self._count(terms, order, base) if order.evaluate else None
+        if terms.plan.training.epochs:
+            self._load_torch()
+        self._tell(order, "training", epochs=terms.plan.training.epochs)
+        with self._faults.phase(order.round, "training"):
+            trained = self._train(terms, order, base, prepared, seed)
+        return trained, counts
+
+    def _log(self, order: WorkOrder, trained: LocalTraining) -> None:
         loss = "" if trained.train_loss is None else f", loss {trained.train_loss:.4f}"
-        log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, trained.steps, trained.seconds, loss, manifest.norm)
+        log.info("round %d: %d steps in %.2f s%s", order.round, trained.steps, trained.seconds, loss)
 
     def _train(self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int) -> LocalTraining:
         def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
@@ -180,8 +207,31 @@ class Worker:
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
         return answer
 
+    # ------------------------------------------------------------------ in a cohort
+    def mask(self, notice: CohortNotice) -> WorkAnswer | None:
+        """Answer what a cohort asks, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
+        order, work = order_of(self._home, self._portal, notice)
+        passing: tuple[type[Refusal], ...] = PASSING
+        try:
+            with self._faults.phase(order.round, PHASES[notice.stage]):
+                seat = Seat(self._home, self._portal, terms_of(self._home, self._portal, order), order, work)
+                word = word_of(seat, notice)
+                passing = PASSING + ON_THE_WAY + (StageClosed,)
+                return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
+        except passing:
+            raise
+        except Refusal as error:
+            self.refuse(order, error)
+            raise
+        finally:
+            self._reporter.clear()
+
     # ------------------------------------------------------------------- closing
     def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:
+        if order.kind == "train":
+            answer = self._portal.ready(order.run, statement)
+            log.info("round %d: trained, and %s to be masked", order.round, answer.receipt.document.get("outcome"))
+            return answer
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
             log.info("the run's result, version %d, is stored and acknowledged", order.base_number)

@@ -9,15 +9,18 @@ from datetime import datetime
 from django.db.models import Count
 
 from audit.context import speaking_of
-from clientagent.wire.errors import IllegalMove, Refusal
+from clientagent.wire.errors import IllegalMove, Refusal, RingExceeded, ShareInvalid
 from rounds import blobs, crashing, leases, services
 from rounds.aggregation import aggregate_round
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.selectors.metrics import closing_evaluators
+from rounds.services.masked import is_masked
 from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
+from rounds.stages import step_masked
+from rounds.unmasking import store_mean
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +128,8 @@ def _step_running(run: Run, moment: datetime) -> bool:
 
 
 def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
+    if run.plan.document.privacy.secure_aggregation is not None:
+        return step_masked(run, round_, moment)
     return (_step_buffer if run.is_async else _step_together)(run, round_, moment)
 
 
@@ -207,14 +212,18 @@ def _is_orphan(round_: Round) -> bool:
 
 
 def _compute(round_: Round, owner: str) -> None:
-    run = round_.run
+    lease, layout = _Lease(round_, owner), layout_for(round_.run)
+    try:
+        mean = store_mean(round_, layout, on_block=lease.on_block) if is_masked(round_.run) else ""
+    except (RingExceeded, ShareInvalid) as refusal:
+        services.give_up_round(round_=round_, reason=refusal.sentence)
+        return
     with blobs.writing() as writer:
-        layout = layout_for(run)
         writer.write(layout.header)
-        geometry = aggregate_round(round_, layout, write=writer.write, on_block=_Lease(round_, owner).on_block)
+        geometry = aggregate_round(round_, layout, write=writer.write, on_block=lease.on_block, mean=mean)
         digest = writer.keep()
     crashing.reached("version:kept")
-    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry)
+    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry, mean=mean)
 
 
 class _Lease:

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from audit.context import speak_of
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed, NotFound, Refusal
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
@@ -22,6 +23,7 @@ from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
 from rounds.selectors.work import version_for, work_for
+from rounds.services.cohorts import find_cohort
 from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
@@ -85,6 +87,36 @@ def updates(request: HttpRequest) -> HttpResponse:
             crashing.reached("update:kept")
             receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
     return answer_with(identity, receipt, look_ahead=True)
+
+
+@require_POST
+@agent_view
+def ready(request: HttpRequest) -> HttpResponse:
+    """A bank has trained and waits to be masked; the answer may carry its cohort's first notice."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    statement = parse(Signed, parse_json(request.body))
+    with refusals_recorded(identity, statement):
+        receipt = services.accept_ready(identity=identity, statement=statement)
+    return answer_with(identity, receipt, look_ahead=True)
+
+
+@require_POST
+@agent_view
+def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
+    """One bank's signed word in a stage of its cohort; the answer is the next work, or 204 when there is none yet."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    statement = parse(Signed, parse_json(request.body))
+    round_ = find_cohort(identity, rid).round
+    speak_of(run=str(round_.run_id), round=round_.number)
+    try:
+        services.hear(identity=identity, rid=rid, statement=statement)
+    except Refusal as refusal:
+        services.record_refusal(
+            identity=identity, run_id=str(round_.run_id), number=round_.number, attempt=round_.attempt, refusal=refusal
+        )
+        raise
+    upcoming = next_work(identity)
+    return _json(upcoming) if upcoming else HttpResponse(status=204)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+from clientagent.wire.errors import IllegalMove
 from clientagent.wire.messages import AggregationEntry, AggregationManifest
+from clientagent.wire.secure_messages import CohortTerms
+from clientagent.wire.signing import parse
 from rounds.algorithms.weighting import capped_shares, staleness_factor
 from rounds.lifecycle import WORKING, RoundState
 from rounds.models import Participation, Round, Run, Update
@@ -46,6 +51,8 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
     weight is not given to others, so that a buffer of old news moves the model less.
     """
     plan = round_.run.plan.document
+    if plan.privacy.secure_aggregation is not None:
+        return _masked_manifest(round_)
     updates = _counted(round_)
     sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
     shares = capped_shares(sizes, plan.strategy.max_weight)
@@ -60,6 +67,29 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
             )
             for update, share in zip(updates, shares, strict=True)
         ],
+    )
+
+
+def _masked_manifest(round_: Round) -> AggregationManifest:
+    """The survivors of the round's cohort, weighted as its terms say, shares of 1."""
+    cohort = round_.cohorts.order_by("number").last()
+    if cohort is None:
+        raise IllegalMove(expected="a cohort", got="none")
+    terms = parse(CohortTerms, cohort.terms)
+    weights = {member.institution: member.weight for member in terms.members}
+    updates = _counted(round_)
+    total = math.fsum(weights[update.participation.institution.slug] for update in updates)
+    return AggregationManifest(
+        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
+        base_digest=round_.base.digest, strategy=round_.run.plan.document.strategy.model_dump(mode="json"),
+        entries=[
+            AggregationEntry(
+                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
+                weight=weights[update.participation.institution.slug] / total,
+            )
+            for update in updates
+        ],
+        cohort=cohort.rid,
     )
 
 

@@ -12,12 +12,15 @@ from clientagent.wire.canonical import digest_of
 from rounds import crashing, live
 from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
+from rounds.lifecycle import WORKING, CohortEvent, CohortStage, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
 from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
 from rounds.orders import work_order
+from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
-from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_round, move_run, record
+from rounds.services.cohorts import note_stage
+from rounds.services.masked import is_masked
+from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_cohort, move_round, move_run, record
 from rounds.services.pooling import pool_version
 
 LEASE_S = 30.0
@@ -64,7 +67,7 @@ def _invite(round_: Round, seats: list[Seat]) -> None:
 def close_round(*, round_: Round) -> bool:
     """Stop accepting and commit the AggregationManifest, before any arithmetic. False when somebody was first."""
     round_ = lock_round(round_)
-    if round_.state != RoundState.OPEN:
+    if round_.state != RoundState.OPEN or not _end_cohort(round_):
         return False
     manifest = aggregation_manifest(round_)
     digest = digest_of(manifest)
@@ -83,6 +86,21 @@ def close_round(*, round_: Round) -> bool:
         "round": round_.number, "attempt": round_.attempt, "aggregation": round_.aggregation, "digest": digest,
     })
     hint_after_commit(round_.run)
+    return True
+
+
+def _end_cohort(round_: Round) -> bool:
+    """Under secure aggregation the round closes with its cohort's last stage; False when that is not due, or somebody was first."""
+    if not is_masked(round_.run):
+        return True
+    cohort = live_cohort(round_)
+    if cohort is None or cohort.stage != CohortStage.UNMASK:
+        return False
+    before = collector_of(cohort)
+    before.close()
+    if not move_cohort(cohort, CohortEvent.CLOSE):
+        return False
+    note_stage(cohort, round_, before)
     return True
 
 
@@ -115,8 +133,12 @@ def give_back_lease(*, round_: Round, owner: str, after_s: float = 0.0) -> bool:
 
 
 @transaction.atomic(durable=True)
-def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry) -> ModelVersion | None:
+def publish_version(
+    *, round_: Round, digest: str, size: int, geometry: Geometry, mean: str = ""
+) -> ModelVersion | None:
     """Make the aggregated weights the next version, and open the next round or begin the closing evaluation.
+
+    ``mean``: the digest of the opened mean that stood for masked updates.
 
     None when another worker published first: equal manifests gave the same bytes, so nothing is lost.
     """
@@ -128,9 +150,15 @@ def publish_version(*, round_: Round, digest: str, size: int, geometry: Geometry
     version = ModelVersion.objects.create(
         run=run, number=round_.number, digest=digest, blob=blob, bytes=size, parent=round_.base, round=round_
     )
-    _note_geometry(round_, geometry)
-    record(run, "version_published", {"number": version.number, "digest": digest, "parent_digest": round_.base.digest,
-                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest})
+    body = {"number": version.number, "digest": digest, "parent_digest": round_.base.digest, "round": round_.number,
+            "aggregation_digest": round_.aggregation_digest}
+    if mean:
+        Blob.objects.get_or_create(digest=mean, defaults={"bytes": size})
+        round_.cohorts.filter(stage=CohortStage.DONE).update(mean_id=mean)
+        body["mean_digest"] = mean
+    else:
+        _note_geometry(round_, geometry)
+    record(run, "version_published", body)
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -156,9 +184,18 @@ def _begin_closing(run: Run) -> None:
 
 @transaction.atomic(durable=True)
 def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
-    """Give up an attempt and open the next one; after ``attempts`` the run pauses and says why."""
-    round_ = lock_round(round_)
-    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+    """Give up an open attempt and open the next one; after ``attempts`` the run pauses and says why."""
+    return _abandon(lock_round(round_), RoundState.OPEN, reason, attempts)
+
+
+@transaction.atomic(durable=True)
+def give_up_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
+    """Give up an attempt whose numbers cannot become a version; else as ``abandon_round``."""
+    return _abandon(lock_round(round_), RoundState.AGGREGATING, reason, attempts)
+
+
+def _abandon(round_: Round, was: RoundState, reason: str, attempts: int) -> bool:
+    if round_.state != was or not move_round(round_, RoundEvent.ABANDON, reason=reason):
         return False
     run = round_.run
     if not run.is_async:

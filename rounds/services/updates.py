@@ -9,6 +9,7 @@ from clientagent.wire.errors import (
     BaseMismatch,
     CountsInvalid,
     DigestMismatch,
+    Malformed,
     ManifestMismatch,
     NotFound,
     RoundUnknown,
@@ -27,6 +28,7 @@ from rounds.lifecycle import WORKING, Phase
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
 from rounds.selectors.metrics import split_metrics
 from rounds.services.buffer import destination
+from rounds.services.masked import check_masked, is_in_time, is_masked, take_masked
 from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 
@@ -61,6 +63,11 @@ def check_manifest(participation: Participation, manifest: UpdateManifest) -> No
         )
     if manifest.rows != participation.seat.rows:
         raise CountsInvalid(expected=f"the {participation.seat.rows} rows declared in the run's manifest", got=str(manifest.rows))
+    if is_masked(run):
+        check_masked(participation, manifest)
+        return
+    if manifest.masked is not None:
+        raise Malformed(expected="a plain update, as the plan says", got="a masked one")
     expected = layout_for(run).file_bytes
     if manifest.update_bytes != expected:
         raise TensorsMismatch(expected=f"an update of {expected} bytes", got=f"{manifest.update_bytes} bytes")
@@ -79,11 +86,11 @@ def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVe
         from_sparse(split, run.plan.document.evaluation.bins)
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> float:
-    """Digest, shapes, types, finiteness; returns the L2 norm as the portal computes it."""
+def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> float | None:
+    """Digest, shapes, types, finiteness; returns the L2 norm as the portal computes it, None for words under a mask."""
     if writer.digest != manifest.update_digest:
         raise DigestMismatch(expected=manifest.update_digest, got=writer.digest)
-    return check_file(writer.temporary, layout_for(run))
+    return None if is_masked(run) else check_file(writer.temporary, layout_for(run))
 
 
 def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
@@ -95,7 +102,7 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
 
 
 @transaction.atomic(durable=True)
-def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, norm: float) -> Receipt:
+def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, norm: float | None) -> Receipt:
     """Accept checked bytes that are already in the blob store; the run's row is locked, so no closing can come between.
 
     The same update again gets the same receipt, even late; another one for the slot is ``UpdateConflict``; one that comes
@@ -110,8 +117,9 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
         "round": round_.number, "attempt": participation.slot, "institution": identity.institution_slug,
         "update_digest": manifest.update_digest, "rows": manifest.rows, "manifest": statement.model_dump(mode="json"),
     }
-    counts, into = destination(participation, run)
+    counts, into = _destination(participation, run, manifest)
     if counts:
+        take_masked(identity, participation, manifest)
         _store(participation, statement, manifest, norm, into)
         crashing.moving("phase:received")
     else:
@@ -127,6 +135,12 @@ def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: Updat
         attempt=participation.slot, outcome="accepted" if counts else "late", update_digest=manifest.update_digest,
         update_bytes=manifest.update_bytes,
     )
+
+
+def _destination(participation: Participation, run: Run, manifest: UpdateManifest) -> tuple[bool, Round | None]:
+    if is_masked(run):
+        return is_in_time(participation, manifest), participation.round
+    return destination(participation, run)
 
 
 def repeated(
@@ -145,7 +159,7 @@ def repeated(
     raise UpdateConflict(expected=update.digest, got=manifest.update_digest)
 
 
-def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float, into: Round | None) -> None:
+def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float | None, into: Round | None) -> None:
     Blob.objects.bulk_create([Blob(digest=manifest.update_digest, bytes=manifest.update_bytes)], ignore_conflicts=True)
     moment = now()
     Update.objects.create(

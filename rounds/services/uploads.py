@@ -102,7 +102,7 @@ def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest
     return accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
 
 
-def _assemble(upload: Upload, manifest: UpdateManifest) -> float:
+def _assemble(upload: Upload, manifest: UpdateManifest) -> float | None:
     """Put the parts together in the store; returns the norm. A part that is not what its row says is asked for again."""
     here = dict(upload.parts.values_list("number", "digest"))
     _require_parts(upload, sorted(set(range(upload.parts_expected)) - here.keys()))

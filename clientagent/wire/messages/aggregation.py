@@ -19,7 +19,10 @@ class AggregationEntry(Message):
 
 
 class AggregationManifest(Message):
-    """What a closing round commits before any arithmetic: equal manifests give bit-identical models."""
+    """What a closing round commits before any arithmetic: equal manifests give bit-identical models.
+
+    ``cohort``: under secure aggregation the cohort whose sum was opened; the entries are its survivors' masked vectors.
+    """
 
     run: Id
     round: Count
@@ -28,3 +31,4 @@ class AggregationManifest(Message):
     base_digest: Digest
     strategy: dict[str, object]
     entries: list[AggregationEntry]
+    cohort: Digest | None = None

@@ -25,7 +25,11 @@ class Environment(Message):
 
 
 class UpdateManifest(Document):
-    """What an agent says about its update; the agent's signature makes it the receipt's first half."""
+    """What an agent says about its update; the agent's signature makes it the receipt's first half.
+
+    ``masked``: under secure aggregation the bank's signed word in its cohort. The update is then the masked vector, 4 bytes a word
+    and nothing else; norm, loss and counts would tell of this bank alone and are left out.
+    """
 
     type: Literal["update_manifest"] = "update_manifest"
     run: Id
@@ -40,11 +44,12 @@ class UpdateManifest(Document):
     update_bytes: Count
     codec: Literal["none"] = "none"
     rows: Count
-    norm: Annotated[float, Field(ge=0)]
+    norm: Annotated[float, Field(ge=0)] | None
     steps: Count
     train_loss: float | None
     training_s: Annotated[float, Field(ge=0)]
     counts: EvaluationCounts | None = None
+    masked: Signed | None = None
     environment: Environment
 
 
@@ -57,7 +62,7 @@ class Receipt(Document):
     round: Count
     attempt: Count
     institution: Slug
-    subject: Literal["update", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
+    subject: Literal["update", "ready", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
     document_digest: Digest
     update_digest: Digest | None = None
     update_bytes: Count = 0
