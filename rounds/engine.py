@@ -28,6 +28,10 @@ RETRY_S = 2.0
 """When a round that could not be computed is tried again."""
 
 
+_LARGE = ("manifest", "preprocessing", "plan__signed")
+"""Documents of a run that a look at it does not need."""
+
+
 def open_runs() -> list[str]:
     return [str(pk) for pk in Run.objects.filter(state__in=RUN_OPEN).values_list("pk", flat=True)]
 
@@ -40,7 +44,7 @@ def advance(run_id: str) -> None:
 
 def _advance(run_id: str) -> None:
     while True:
-        run = Run.objects.select_related("plan__project").filter(pk=run_id).first()
+        run = Run.objects.select_related("plan__project").defer(*_LARGE).filter(pk=run_id).order_by().first()
         if run is None or not _step(run, now()):
             return
 
@@ -112,9 +116,10 @@ def _seats(run: Run) -> dict[str, Seat]:
 
 # ------------------------------------------------------------------------- rounds
 def _step_running(run: Run, moment: datetime) -> bool:
-    round_ = run.rounds.select_related("base", "run__plan__project").order_by("number", "attempt").last()
+    round_ = run.rounds.select_related("base").defer("aggregation").order_by("-number", "-attempt").first()
     if round_ is None:
         return False
+    round_.run = run
     match round_.state:
         case RoundState.OPEN:
             return _step_open(run, round_, moment)

@@ -27,6 +27,7 @@ from rounds.services.cohorts import find_cohort
 from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
+LINGER_S = 0.2
 LOOK_ANYWAY_S = 8.0
 """A waiting request looks at the database again after this long even without a hint."""
 
@@ -70,10 +71,24 @@ def _wait_s(request: HttpRequest) -> float:
 
 @require_POST
 @agent_view
-def updates(request: HttpRequest) -> HttpResponse:
-    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work."""
+async def updates(request: HttpRequest) -> HttpResponse:
+    """An update that fits one request: manifest, counts and bytes together; the answer may carry the next work.
+
+    In sync mode it is held back for a moment: the last bank's update closes the round, and then every bank that still waits
+    here has its next order without asking.
+    """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    statement, data = split_body(request.body)
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
+        if waits_for_others:
+            await _lingered(event)
+    look_ahead = event.is_set() or not waits_for_others
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
+
+
+def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
+    """The receipt, and whether the bank's next work waits for other banks' updates."""
+    statement, data = split_body(body)
     with refusals_recorded(identity, statement):
         manifest = open_manifest(identity, statement)
         participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
@@ -85,27 +100,46 @@ def updates(request: HttpRequest) -> HttpResponse:
                 norm = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
-            receipt = services.accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
-    return answer_with(identity, receipt, look_ahead=True)
+            receipt = services.accept_update(
+                identity=identity, participation=participation, statement=statement, manifest=manifest, norm=norm
+            )
+    return receipt, not participation.round.run.is_async
 
 
 @require_POST
 @agent_view
-def ready(request: HttpRequest) -> HttpResponse:
+async def ready(request: HttpRequest) -> HttpResponse:
     """A bank has trained and waits to be masked; the answer may carry its cohort's first notice."""
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    statement = parse(Signed, parse_json(request.body))
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt = await sync_to_async(_accept_ready)(identity, request.body)
+        called = await _lingered(event)
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=called)
+
+
+def _accept_ready(identity: AgentIdentity, body: bytes) -> Receipt:
+    statement = parse(Signed, parse_json(body))
     with refusals_recorded(identity, statement):
-        receipt = services.accept_ready(identity=identity, statement=statement)
-    return answer_with(identity, receipt, look_ahead=True)
+        return services.accept_ready(identity=identity, statement=statement)
 
 
 @require_POST
 @agent_view
-def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
-    """One bank's signed word in a stage of its cohort; the answer is the next work, or 204 when there is none yet."""
+async def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
+    """One bank's signed word in a stage of its cohort; the answer is the next work, or 204 when there is none yet.
+
+    Held back for a moment as an update's answer is: the last bank's word ends the stage for all.
+    """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    statement = parse(Signed, parse_json(request.body))
+    with live.waiting_for_work(identity.institution_slug) as event:
+        await sync_to_async(_hear)(identity, rid, request.body)
+        called = await _lingered(event)
+    upcoming = await sync_to_async(next_work)(identity) if called else None
+    return _json(upcoming) if upcoming else HttpResponse(status=204)
+
+
+def _hear(identity: AgentIdentity, rid: str, body: bytes) -> None:
+    statement = parse(Signed, parse_json(body))
     round_ = find_cohort(identity, rid).round
     speak_of(run=str(round_.run_id), round=round_.number)
     try:
@@ -115,8 +149,13 @@ def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
             identity=identity, run_id=str(round_.run_id), number=round_.number, attempt=round_.attempt, refusal=refusal
         )
         raise
-    upcoming = next_work(identity)
-    return _json(upcoming) if upcoming else HttpResponse(status=204)
+
+
+async def _lingered(event: asyncio.Event) -> bool:
+    """Wait a moment for the next work; whether there may be some."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), LINGER_S)
+    return event.is_set()
 
 
 @contextlib.contextmanager

@@ -111,7 +111,8 @@ def in_manifest_order(round_: Round) -> list[Update]:
 
 
 def note_weights(round_: Round, manifest: AggregationManifest) -> None:
-    for update, entry in zip(_counted(round_), manifest.entries, strict=True):
+    updates = _counted(round_)
+    for update, entry in zip(updates, manifest.entries, strict=True):
         update.weight = entry.weight
-        update.save(update_fields=["weight"])
+    Update.objects.bulk_update(updates, ["weight"])
 

@@ -13,7 +13,7 @@ from rounds import crashing, live
 from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
 from rounds.lifecycle import WORKING, CohortEvent, CohortStage, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
-from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat
+from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
 from rounds.orders import work_order
 from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
@@ -168,9 +168,10 @@ def publish_version(
 
 
 def _note_geometry(round_: Round, geometry: Geometry) -> None:
-    for i, update in enumerate(in_manifest_order(round_)):
+    updates = in_manifest_order(round_)
+    for i, update in enumerate(updates):
         update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])
-        update.save(update_fields=["norm", "cosine"])
+    Update.objects.bulk_update(updates, ["norm", "cosine"])
 
 
 def _begin_closing(run: Run) -> None:

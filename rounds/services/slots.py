@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django.db import transaction
 from django.db.models import Max
 
 from institutions.authentication import AgentIdentity
 from rounds.lifecycle import WORKING, Phase, RoundState, RunState
-from rounds.models import Participation, Round, Seat
+from rounds.models import Participation, Plan, Round, Seat
 from rounds.orders import work_order
 from rounds.services.moves import hint_after_commit, lock_run
 
@@ -20,10 +22,18 @@ def take_slot(*, identity: AgentIdentity) -> Participation | None:
         institution_id=identity.institution_id, agent_id=identity.agent_id, state=Seat.State.SEATED,
         run__state=RunState.RUNNING, run__closing_at=None,
     )
-    for seat in seats.select_related("run__plan__project", "institution"):
-        if seat.run.is_async and (slot := _take(seat)):
-            return slot
+    for seat_id, plan_hash in seats.order_by("pk").values_list("pk", "run__plan__hash"):
+        if _is_async(plan_hash):
+            seat = Seat.objects.select_related("run__plan__project", "institution").get(pk=seat_id)
+            if slot := _take(seat):
+                return slot
     return None
+
+
+@lru_cache(maxsize=1024)
+def _is_async(plan_hash: str) -> bool:
+    """A plan never changes; most looks are of sync runs and end here."""
+    return Plan.objects.only("text").get(hash=plan_hash).document.schedule.mode == "async"
 
 
 @transaction.atomic(durable=True)

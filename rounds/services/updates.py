@@ -37,13 +37,20 @@ def layout_for(run: Run) -> Layout:
     return layout_of(run.plan.document, run.inputs or 0)
 
 
+_OF_A_PLACE = (
+    "phase", "slot", "institution__slug", "seat__rows", "seat__state", "round__number", "round__attempt", "round__state",
+    "round__base__number", "round__base__digest", "round__base__run", "round__run__state", "round__run__closing_at",
+    "round__run__manifest", "round__run__manifest_digest", "round__run__inputs", "round__run__plan__text",
+)
+"""What judging an update reads; a row has dozens of columns more."""
+
+
 def find_participation(identity: AgentIdentity, run_id: str, number: int, attempt: int) -> Participation:
     """This bank's place in a round. Raises ``RoundUnknown``."""
     row = (
-        Participation.objects.select_related("round__run__plan__project", "round__base", "seat", "institution")
+        Participation.objects.select_related("round__run__plan", "round__base", "seat", "institution")
         .filter(institution_id=identity.institution_id, round__run_id=run_id, round__number=number, slot=attempt)
-        .defer("order", "seat__statistics", "round__aggregation", "round__run__preprocessing", "round__run__plan__signed")
-        .first()
+        .only(*_OF_A_PLACE).first()
     )
     if row is None:
         got = f"run {run_id}, round {number}, attempt {attempt}"
@@ -102,14 +109,16 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
 
 
 @transaction.atomic(durable=True)
-def accept_update(*, identity: AgentIdentity, statement: Signed, manifest: UpdateManifest, norm: float | None) -> Receipt:
+def accept_update(
+    *, identity: AgentIdentity, participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float | None
+) -> Receipt:
     """Accept checked bytes that are already in the blob store; the run's row is locked, so no closing can come between.
 
     The same update again gets the same receipt, even late; another one for the slot is ``UpdateConflict``; one that comes
     after closing is answered by a receipt that says ``late``.
     """
     hold_run(manifest.run)
-    participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
+    _look_again(participation)
     round_, run = participation.round, participation.round.run
     if receipt := repeated(identity, statement, manifest, participation):
         return receipt
@@ -141,6 +150,15 @@ def _destination(participation: Participation, run: Run, manifest: UpdateManifes
     if is_masked(run):
         return is_in_time(participation, manifest), participation.round
     return destination(participation, run)
+
+
+def _look_again(participation: Participation) -> None:
+    """What may have moved since it was read, as it is now that the run is locked."""
+    row = Participation.objects.filter(pk=participation.pk)
+    round_ = participation.round
+    participation.phase, round_.state, round_.run.state, round_.run.closing_at = row.values_list(
+        "phase", "round__state", "round__run__state", "round__run__closing_at"
+    ).get()
 
 
 def repeated(

@@ -99,7 +99,9 @@ def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest
             return receipt
         raise
     crashing.reached("parts:assembled")
-    return accept_update(identity=identity, statement=statement, manifest=manifest, norm=norm)
+    return accept_update(
+        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, norm=norm
+    )
 
 
 def _assemble(upload: Upload, manifest: UpdateManifest) -> float | None:
