@@ -13,6 +13,7 @@ from clientagent.wire.canonical import canonical
 from clientagent.wire.masking import dequantise
 from clientagent.wire.tensors import unpack
 from rounds import blobs
+from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
 from rounds.services.updates import layout_for
@@ -21,6 +22,12 @@ from tests.rounds.masked import masked, ready, talk
 from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of
 
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
+
+
+@pytest.fixture(autouse=True)
+def nobody_lingers(monkeypatch):
+    """These banks speak one after the other: an answer that waits for the next bank's word would wait in vain."""
+    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture
