@@ -16,6 +16,7 @@ from clientagent.counting import answer_statistics
 from clientagent.faults import Dropped, Faults
 from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
+from clientagent.privacy.desk import PrivacyDesk
 from clientagent.progress import Reporter, Watch
 from clientagent.transport import Busy
 from clientagent.warmup import Warmup
@@ -32,6 +33,7 @@ from clientagent.wire.errors import (
 )
 from clientagent.wire.messages import Head, PlanNotice, StatisticsOrder, WorkAnswer, WorkOrder
 from clientagent.wire.signing import Signed
+from clientagent.wire.strategies import needs_torch
 from clientagent.work import Worker
 
 FINAL = (AgentRevoked, KeyUnknown, ProtocolUnsupported)
@@ -55,7 +57,8 @@ class Agent:
         self._books = Books(home)
         self._desk = ApprovalDesk(home, portal)
         self._warmup = Warmup()
-        self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup)
+        self._privacy = PrivacyDesk(home, portal)
+        self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup, self._privacy)
         self._again: dict[str, int] = {}
         self._noted = -ACTIVITY_EVERY_S
 
@@ -139,9 +142,9 @@ class Agent:
         if kind == "statistics_order":
             order = self._portal.open(signed, StatisticsOrder)
             self._portal.attend(order.run)
-            if require_approved(self._home, order.plan_hash).training.epochs and can_train():
+            if needs_torch(require_approved(self._home, order.plan_hash)) and can_train():
                 self._warmup.start()
-            return answer_statistics(self._home, self._portal, self._books, order).next
+            return answer_statistics(self._home, self._portal, self._books, self._privacy, order).next
         if kind == "work_order":
             work = self._portal.open(signed, WorkOrder)
             self._portal.attend(work.run)

@@ -15,6 +15,7 @@ from clientagent.portal import Portal
 from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported, PolicyInvalid
 from clientagent.wire.messages import Decision, PlanNotice
 from clientagent.wire.plan import Plan
+from clientagent.wire.privacy import accounting
 from clientagent.wire.signing import sign_document
 
 log = logging.getLogger("fedagent.plans")
@@ -92,7 +93,8 @@ class ApprovalDesk:
         policy = load_policy(self._home.policy_path)
         institution = self._portal.identity.institution
         return decide(
-            plan, policy, institution=institution, hand=hand, portal_approval=portal_approval, can_train=can_train()
+            plan, policy, institution=institution, hand=hand, portal_approval=portal_approval, can_train=can_train(),
+            can_account=accounting.is_available(),
         )
 
     def _say(self, plan_hash: str, verdict: Verdict) -> Decision:

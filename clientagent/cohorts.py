@@ -129,9 +129,17 @@ def _mask(seat: Seat, party: Party) -> Party:
     work.save_party(party.terms.cohort, party.to_json())
     data = words.tobytes()
     manifest = _manifest(seat, party, data)
+    _carry_over(seat, sha256_hex(data))
     if work.manifest != manifest or not work.holds(parse(UpdateManifest, manifest.document)):
         work.finish(data, manifest)
     return party
+
+
+def _carry_over(seat: Seat, digest: str) -> None:
+    """What the bank keeps with this update lies from now on under the name that WorkOrders will give it."""
+    memory, number = seat.terms.memory, seat.order.round
+    if own := memory.recall(sha256_hex(seat.work.plain_path.read_bytes())):
+        memory.keep(digest, number, own)
 
 
 def _manifest(seat: Seat, party: Party, data: bytes) -> Signed:
@@ -139,8 +147,9 @@ def _manifest(seat: Seat, party: Party, data: bytes) -> Signed:
     manifest = UpdateManifest(
         run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
         base_number=ready.base_number, base_digest=ready.base_digest, institution=ready.institution, agent_id=ready.agent_id,
-        update_digest=sha256_hex(data), update_bytes=len(data), rows=ready.rows, norm=None, steps=ready.steps, train_loss=None,
-        training_s=ready.training_s, masked=party.masked, environment=ready.environment,
+        update_digest=sha256_hex(data), update_bytes=len(data), plain_bytes=ready.plain_bytes, rows=ready.rows, norm=None,
+        steps=ready.steps, train_loss=None, training_s=ready.training_s, privacy=ready.privacy, masked=party.masked,
+        environment=ready.environment,
     )
     return sign_document(manifest, seat.home.key)
 

@@ -2,8 +2,8 @@
 
 ``key.pem`` (made here, mode 0600, never sent), ``agent.json`` (who we are, which portal, its pinned root key),
 ``policy.toml`` (what the bank accepts), ``plans/`` and ``approvals/`` (what was seen and decided), ``heads/`` (the last
-ledger heads), ``opened.jsonl`` (sums that we helped to open), ``runs/`` (see ``runs.py``), ``receipts/`` (what left the bank)
-and ``models/`` (what the bank gained).
+ledger heads), ``opened.jsonl`` (sums that we helped to open), ``runs/`` (see ``runs.py``), ``receipts/`` (what left the bank),
+``privacy/`` (what its customers' privacy was spent on) and ``models/`` (what the bank gained).
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Home:
         self.policy_path = self.path / "policy.toml"
         self.key_path = self.path / "key.pem"
         self.lock_path = self.path / "lock"
+        self.privacy_path = self.path / "privacy"
         self._state: State | None = None
 
     # ------------------------------------------------------------------ identity

@@ -110,7 +110,8 @@ class MaskedStory:
 
         if manifest.masked is None:
             _fail("a masked update, as the plan says", "a plain one")
-        _same("norm, loss and counts", (None, None, None), (manifest.norm, manifest.train_loss, manifest.counts))
+        told = (manifest.norm, manifest.train_loss, manifest.base_loss, manifest.counts)
+        _same("norm, losses and counts", (None,) * 4, told)
         rid = str(manifest.masked.document.get("rid"))
         said = open_signed(manifest.masked, self._of(rid).cohort.key_of(manifest.institution), MaskedInput)
         _same("the masked vector", said.digest, manifest.update_digest)

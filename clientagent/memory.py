@@ -11,10 +11,9 @@ from pathlib import Path
 from clientagent.files import write_atomic
 from clientagent.wire.errors import OwnStateLost
 from clientagent.wire.plan import Plan
-from clientagent.wire.strategies import Vectors
+from clientagent.wire.strategies import OWN_VECTORS, Vectors
 from clientagent.wire.tensors import Layout, pack, unpack
 
-OWN_VECTORS: dict[str, str] = {"scaffold": "control", "feddyn": "gradient", "ditto": "personal"}
 UNREPLACEABLE = ("control", "gradient")
 """The portal's own vectors hold this bank's part of these: without them its next update would count twice."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from clientagent.approval import require_approved
 from clientagent.home import Home
+from clientagent.memory import Memory, own_layout
 from clientagent.portal import Portal
 from clientagent.runs import RunFolder, WorkFolder
 from clientagent.seating import pinned_manifest
@@ -14,6 +15,7 @@ from clientagent.wire.errors import BaseMismatch, LedgerBroken, NotAllowed, Roun
 from clientagent.wire.messages import ManifestAnswer, RosterEntry, RunManifest, WorkOrder
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Signed
+from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.tensors import Layout
 from clientagent.wire.weights import layout_of
 
@@ -31,6 +33,12 @@ class Terms:
     own: RosterEntry
     layout: Layout
     folder: RunFolder
+
+    @property
+    def memory(self) -> Memory:
+        """What this bank keeps from round to round for the plan's strategy or codec."""
+        uplink = uplink_layout(self.plan, self.manifest.inputs)
+        return Memory(self.folder.path / "own", own_layout(self.plan, self.layout.parameters, uplink.parameters))
 
 
 def terms_of(home: Home, portal: Portal, order: WorkOrder) -> Terms:

@@ -15,8 +15,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clientagent.wire.capabilities import unsupported
+from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import DataUnfit, PolicyInvalid
 from clientagent.wire.plan import Plan, Slug
+from clientagent.wire.strategies import needs_torch
 
 TEMPLATE = """\
 # What this bank lets the agent do without asking a person. Read before each decision; no restart is needed.
@@ -33,10 +35,11 @@ trust_portal_approvals = false
 # min_banks = 3                       # fewest banks behind any published total
 # require_secure_aggregation = false
 # require_record_dp = false           # true: only plans with differential privacy for each customer
-# max_record_epsilon = 3.0            # bound for plans that have it
+# max_record_epsilon = 3.0            # most that one lineage's customers may lose, over all plans together
 
 # Where the table for a project lies (CSV or Parquet; a relative path starts in this file's folder), and a name of your
-# choice for where its customers come from: projects on the same customers share a lineage.
+# choice for where its customers come from: projects on the same customers share a lineage, and its privacy budget.
+# Tables without a lineage count as the same customers.
 # [data."retail-credit"]
 # path = "applications.parquet"
 # lineage = "retail-applications"
@@ -77,9 +80,13 @@ class Accept(_Table):
         return [f"{what} is outside the bounds of [accept]" for broken, what in checks if broken]
 
 
+SAME_CUSTOMERS = "customers"
+"""The lineage of tables that name none: privacy is then counted as if all of them held the same people."""
+
+
 class Data(_Table):
     path: str = Field(min_length=1)
-    lineage: str = ""
+    lineage: str = Field("", max_length=100)
 
 
 class Policy(_Table):
@@ -88,6 +95,9 @@ class Policy(_Table):
     trust_portal_approvals: bool = False
     accept: Accept = Accept()
     data: dict[Slug, Data] = {}
+
+    def lineage_of(self, project: str) -> str:
+        return (self.data[project].lineage.strip() if project in self.data else "") or SAME_CUSTOMERS
 
     def table_of(self, project: str, *, folder: Path) -> Path:
         """Where the table of a project lies. Raises ``DataUnfit`` when the policy names none."""
@@ -127,7 +137,8 @@ class Verdict:
 
 
 def decide(
-    plan: Plan, policy: Policy, *, institution: str, hand: Verdict | None, portal_approval: bool, can_train: bool = True
+    plan: Plan, policy: Policy, *, institution: str, hand: Verdict | None, portal_approval: bool, can_train: bool = True,
+    can_account: bool = True,
 ) -> Verdict:
     """What this bank says to a plan. ``hand`` is what a person here has said about this very hash."""
     if institution not in plan.participants:
@@ -135,12 +146,16 @@ def decide(
     if missing := unsupported(plan):
         fields = "; ".join(f"{field} (this version: {offered})" for field, offered in missing)
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
+    if found := conflicts(plan):
+        return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
     if hand is not None:
         return hand
     if plan.project not in policy.data:
         return Verdict("pending", "policy", f"policy.toml names no table for project {plan.project}")
-    if plan.training.epochs and not can_train:
+    if needs_torch(plan) and not can_train:
         return Verdict("pending", "policy", "the agent cannot train: torch is not installed (fedagent[train])")
+    if plan.privacy.record_dp is not None and not can_account:
+        return Verdict("pending", "policy", "the agent cannot account for privacy: install fedagent[privacy]")
     objections = policy.accept.objections(plan)
     if not objections:
         return Verdict("approved", "policy")

@@ -108,7 +108,14 @@ class Portal:
 
     def model(self, run: str, number: int, *, size: int, digest: str) -> bytes:
         """The file of a model version. Raises ``DigestMismatch`` when it is not the one that was promised."""
-        data = self.transport.download(f"models/{run}/{number}", size=size, seen=self._seen(run))
+        return self._file(f"models/{run}/{number}", run, size=size, digest=digest)
+
+    def state(self, run: str, number: int, *, size: int, digest: str) -> bytes:
+        """The server's vectors beside a version. Raises ``DigestMismatch`` when they are not those that were promised."""
+        return self._file(f"models/{run}/{number}/state", run, size=size, digest=digest)
+
+    def _file(self, path: str, run: str, *, size: int, digest: str) -> bytes:
+        data = self.transport.download(path, size=size, seen=self._seen(run))
         if (got := sha256_hex(data)) != digest:
             raise DigestMismatch(expected=digest, got=got, action="Do not use this file. Tell the administrator.")
         return data

@@ -137,6 +137,11 @@ class RunFolder:
     def save_statistics(self, report: Signed) -> None:
         write_document(self.path / "statistics.json", report)
 
+    @property
+    def privacy_path(self) -> Path:
+        """Keys of releases, and a noised count that stays here."""
+        return self.path / "privacy"
+
     def evaluation(self, number: int) -> Signed | None:
         return read_document(self.path / "evaluations" / f"{number}.json", Signed)
 

@@ -45,6 +45,8 @@ class Slot(NamedTuple):
 class Accepted:
     update_digest: str
     rows: int
+    steps: int
+    base_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Story:
         self.closed: dict[tuple[int, int], Closed] = {}
         self._used: set[Slot] = set()
         self.versions: dict[int, str] = {}
+        self._states: dict[int, str | None] = {}
         self.remarks: list[str] = []
         self._manifest_seen = False
         self.number: int | None = None
@@ -178,7 +181,7 @@ class Story:
             _fail("a plain update, as the plan says", "a masked one")
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
-        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows)
+        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
 
     def _cohort_formed(self, body: dict[str, Any]) -> None:
         number = body["round"] - 1
@@ -197,13 +200,15 @@ class Story:
         _same("the round", (body["round"], body["attempt"]), (aggregation.round, aggregation.attempt))
         _same("the run", self._run, aggregation.run)
         _same("the base version", self.versions.get(aggregation.base_number), aggregation.base_digest)
+        _same("the server's vectors of the base", self._states.get(aggregation.base_number), aggregation.base_state_digest)
+        _same("the banks on the roster", len(self._roster), aggregation.participants)
         _same("the strategy", digest_of(self._plan.strategy), digest_of(aggregation.strategy))
         banks = [entry.institution for entry in aggregation.entries]
         if not banks or (self._plan.schedule.mode == "sync" and len(set(banks)) != len(banks)):
             _fail("each bank once", ", ".join(banks) or "none")
         for entry in aggregation.entries:
             accepted = self._use(aggregation, entry)
-            _same(f"the rows of {entry.institution}", accepted.rows, entry.rows)
+            self._check_claims(entry, accepted)
         power = self._plan.schedule.staleness_power
         total = sum(entry.weight * (1 + entry.staleness) ** power for entry in aggregation.entries)
         if abs(total - 1) > WEIGHTS_TOLERANCE:
@@ -214,6 +219,17 @@ class Story:
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")
         self.closed[place] = Closed(body["digest"], aggregation)
+
+    def _check_claims(self, entry: AggregationEntry, accepted: Accepted) -> None:
+        """What an entry says of its bank is what the bank signed, or what the roster says."""
+        facts: list[tuple[str, Any, Any]] = [
+            ("rows", accepted.rows, entry.rows),
+            ("steps", accepted.steps, entry.steps),
+            ("loss", accepted.base_loss, entry.base_loss),
+            ("share", self._roster[entry.institution].weight, entry.share),
+        ]
+        for what, expected, got in facts:
+            _same(f"the {what} of {entry.institution}", expected, got)
 
     def _use(self, aggregation: AggregationManifest, entry: AggregationEntry) -> Accepted:
         """The accepted update that an entry names, as old as it says; each counts once.
@@ -242,6 +258,7 @@ class Story:
             _same("the parent", aggregation.base_digest, body["parent_digest"])
             _same("the parent's number", number - 1, aggregation.base_number)
         self.versions[number] = body["digest"]
+        self._states[number] = body["state_digest"]
 
     def _run_finished(self, body: dict[str, Any]) -> None:
         _same(f"version {body['selected']} as it was published", self.versions.get(body["selected"]), body["digest"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clientagent.preprocess import Inputs
+from clientagent.strategies import Correction
 from clientagent.wire.errors import NotFinite
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array
@@ -31,18 +32,25 @@ FOCUS = 2.0
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """``update`` is new minus base, float32 (parameters,). ``train_loss`` is the mean over all rows and epochs."""
+    """``update`` is new minus base, float32 (parameters,). ``train_loss`` is the mean over all rows and epochs.
+
+    ``mean_gradient`` (parameters,): of all steps, before any correction; None where the correction did not ask for it.
+    """
 
     update: Array
     steps: int
     train_loss: float | None
     seconds: float
+    mean_gradient: Array | None = None
 
 
 def train(
-    plan: Plan, base: Array, inputs: Inputs, *, round_number: int, seed: int, progress: Progress | None = None
+    plan: Plan, base: Array, inputs: Inputs, *, round_number: int, seed: int, progress: Progress | None = None,
+    correction: Correction | None = None, alone: bool = False,
 ) -> LocalTraining:
     """Train ``plan.training.epochs`` epochs from the flat vector ``base``. ``seed`` fixes shuffling and dropout.
+
+    ``correction``: what the plan's strategy adds to each gradient. ``alone``: the result is not to be averaged.
 
     Raises ``NotFinite`` when the weights or the loss leave the finite numbers.
     """
@@ -51,24 +59,25 @@ def train(
     if epochs == 0 or len(inputs.labels) == 0:
         return LocalTraining(np.zeros_like(base), 0, None, time.monotonic() - started)
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
-    trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed)
-    report = _at_most_every(PROGRESS_EVERY_S, progress)
+    trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
+    report = at_most_every(PROGRESS_EVERY_S, progress)
     losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
-    return LocalTraining(update, trainer.steps, math.fsum(losses) / epochs, time.monotonic() - started)
+    return LocalTraining(update, trainer.steps, math.fsum(losses) / epochs, time.monotonic() - started, trainer.mean_gradient)
 
 
 class Trainer:
     """One model, one fresh optimiser, one set of rows; each call of ``epoch`` is one pass. ``alone``: not to be averaged."""
 
     def __init__(
-        self, plan: Plan, base: Array, inputs: Inputs, *, learning_rate: float, seed: int, alone: bool = False
+        self, plan: Plan, base: Array, inputs: Inputs, *, learning_rate: float, seed: int, alone: bool = False,
+        correction: Correction | None = None,
     ) -> None:
         import torch
 
-        from clientagent import models, optimisers
+        from clientagent import corrections, models, optimisers
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -81,7 +90,12 @@ class Trainer:
         self._batch_size = plan.training.batch_size
         self._objective = _objective(plan, inputs)
         self._optimiser = optimisers.optimiser_of(plan, self._module, learning_rate, alone=alone)
+        self._correct = corrections.Corrector(correction or Correction(), self._module, self._layout)
         self.steps = 0
+
+    @property
+    def mean_gradient(self) -> Array | None:
+        return self._correct.mean_gradient
 
     def epoch(self, on_batch: Callable[[int, int], None] | None = None) -> float:
         """One pass in a new order; the mean loss of a row. Raises ``NotFinite``."""
@@ -105,10 +119,11 @@ class Trainer:
         return self._models.to_flat(self._module, self._layout)
 
     def _step(self, matrix: Tensor, labels: Tensor) -> Tensor:
-        """One batch; its summed loss. Whatever a strategy adds to the objective or the gradient belongs here."""
+        """One batch; its summed loss."""
         self._optimiser.zero_grad()
         loss = self._objective(self._module(matrix), labels)
         loss.backward()
+        self._correct()
         self._optimiser.step()
         self.steps += 1
         return loss.detach() * len(labels)
@@ -141,7 +156,7 @@ def class_weights(plan: Plan, inputs: Inputs) -> tuple[float, float]:
     return rows / (2 * (rows - bad)), rows / (2 * bad)
 
 
-def _at_most_every(seconds: float, progress: Progress | None) -> Progress:
+def at_most_every(seconds: float, progress: Progress | None) -> Progress:
     """Pass on the last batch of an epoch and otherwise no more than one call in ``seconds``."""
     last = -math.inf
 

@@ -10,6 +10,7 @@ import logging
 import platform
 import sys
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.books import Books
 from clientagent.cohorts import PHASES, Seat, order_of, word_of
+from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
 from clientagent.faults import Faults
@@ -24,10 +26,13 @@ from clientagent.home import Home
 from clientagent.orders import Terms, pin_work, terms_of
 from clientagent.portal import Portal
 from clientagent.preprocess import Prepared
+from clientagent.privacy.desk import PrivacyDesk
+from clientagent.privacy.releases import Release, Releases
+from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, report_evaluation
 from clientagent.runs import WorkFolder
-from clientagent.training import LocalTraining, train
+from clientagent.strategies import Given
 from clientagent.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
@@ -54,6 +59,7 @@ from clientagent.wire.errors import (
 from clientagent.wire.messages import (
     Environment,
     EvaluationCounts,
+    PrivacyStatement,
     Progress,
     ReceiptAnswer,
     StatisticsReport,
@@ -63,7 +69,8 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.tensors import Array, pack, unpack
+from clientagent.wire.strategies import Vectors, needs_torch, server_layout, uplink_layout
+from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import initial_weights
 
 PASSING = (
@@ -81,9 +88,9 @@ class Worker:
     """Does the orders of one agent, one at a time."""
 
     def __init__(
-        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup
+        self, home: Home, portal: Portal, books: Books, faults: Faults, reporter: Reporter, warmup: Warmup, desk: PrivacyDesk
     ) -> None:
-        self._home, self._portal, self._books, self._faults = home, portal, books, faults
+        self._home, self._portal, self._books, self._faults, self._desk = home, portal, books, faults, desk
         self._reporter, self._warmup = reporter, warmup
         self._base: tuple[str, Array] | None = None
 
@@ -121,55 +128,78 @@ class Worker:
     # ------------------------------------------------------------------ training
     def _finish(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> None:
         """Pull, train, pack, sign, store."""
-        trained, counts = self._trained(terms, order, seed)
-        update = trained.update * np.float32(self._faults.factor(order.round))
-        data = pack(update, terms.layout)
+        out, made, counts, privacy = self._make(terms, order, seed)
         earlier = work.manifest
-        manifest = self._manifest(terms, order, data, update, trained, counts)
-        if earlier is None:
-            work.finish(data, sign_document(manifest, self._home.key))
-        elif parse(UpdateManifest, earlier.document).update_digest == manifest.update_digest:
-            work.finish(data, earlier)
-        else:
+        manifest = self._manifest(terms, order, out, made, counts, privacy)
+        if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
-        self._log(order, trained)
+        terms.memory.keep(manifest.update_digest, order.round, out.own)
+        work.finish(out.data, earlier or sign_document(manifest, self._home.key))
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
-        trained, counts = self._trained(terms, order, seed)
-        update = trained.update * np.float32(self._faults.factor(order.round))
+        out, made, counts, privacy = self._make(terms, order, seed)
         ready = sign_document(UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
-            agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=trained.steps,
-            training_s=round(trained.seconds, 3), counts=counts, environment=_environment(trained),
+            agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
+            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(made),
         ), self._home.key)
-        work.wait_to_be_masked(pack(update, terms.layout), ready)
-        self._log(order, trained)
+        terms.memory.keep(sha256_hex(out.data), order.round, out.own)
+        work.wait_to_be_masked(out.data, ready)
         return ready
 
-    def _trained(self, terms: Terms, order: WorkOrder, seed: int) -> tuple[LocalTraining, EvaluationCounts | None]:
+    def _make(
+        self, terms: Terms, order: WorkOrder, seed: int
+    ) -> tuple[Outgoing, Contribution, EvaluationCounts | None, PrivacyStatement | None]:
+        """One round's work: what may leave, what it is, the counts that were asked for, and what it costs in privacy."""
         self._tell(order, "pulled")
         with self._faults.phase(order.round, "pulled"):
             base = self._weights(terms, order)
+            given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
-        if terms.plan.training.epochs:
+        private = self._desk.begin(
+            terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
+        )
+        if needs_torch(terms.plan):
             self._load_torch()
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
-            trained = self._train(terms, order, base, prepared, seed)
-        return trained, counts
+            made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
+        out = outgoing(terms.plan, given, made, terms.manifest.inputs, seed=seed)
+        loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
+        log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
+        return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
-    def _log(self, order: WorkOrder, trained: LocalTraining) -> None:
-        loss = "" if trained.train_loss is None else f", loss {trained.train_loss:.4f}"
-        log.info("round %d: %d steps in %.2f s%s", order.round, trained.steps, trained.seconds, loss)
+    def _given(self, terms: Terms, order: WorkOrder, base: Array) -> Given:
+        """What this round starts from: the base, the server's vectors beside it, and what the bank kept with its last update."""
+        return Given(
+            base=base, share=terms.own.weight, participants=len(terms.manifest.roster),
+            server=self._server_vectors(terms, order), own=terms.memory.recall(order.aggregated),
+        )
 
-    def _train(self, terms: Terms, order: WorkOrder, base: Array, prepared: Prepared, seed: int) -> LocalTraining:
+    def _server_vectors(self, terms: Terms, order: WorkOrder) -> Vectors:
+        layout = server_layout(terms.plan.strategy.name, terms.layout.parameters)
+        if layout is None or order.state_digest is None:
+            return {}
+        data = self._portal.state(order.run, order.base_number, size=layout.file_bytes, digest=order.state_digest)
+        return layout.unflatten(unpack(data, layout))
+
+    def _contribute(
+        self, terms: Terms, order: WorkOrder, given: Given, prepared: Prepared, seed: int, private: tuple[Releases, Release] | None
+    ) -> Contribution:
         def tell(epoch: int, epochs: int, batch: int, batches: int) -> None:
             self._tell(order, "training", epoch=epoch, epochs=epochs, batch=batch, batches=batches)
 
-        return train(terms.plan, base, prepared.training, round_number=order.round, seed=seed, progress=tell)
+        by = None
+        if private is not None:
+            by = partial(
+                train_under_record_dp, terms.plan, terms.answer.preprocessing, given.base, prepared.training, *private, order.round
+            )
+        return contribute(
+            terms.plan, given, prepared.training, round_number=order.round, seed=seed, progress=tell, trained_by=by
+        )
 
     def _load_torch(self) -> None:
         if not can_train():
@@ -177,17 +207,16 @@ class Worker:
         self._warmup.finish()
 
     def _manifest(
-        self, terms: Terms, order: WorkOrder, data: bytes, update: Array, trained: LocalTraining,
-        counts: EvaluationCounts | None,
+        self, terms: Terms, order: WorkOrder, out: Outgoing, made: Contribution, counts: EvaluationCounts | None,
+        privacy: PrivacyStatement | None,
     ) -> UpdateManifest:
-        wide = update.astype(np.float64)
         return UpdateManifest(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
-            agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
-            rows=terms.own.rows, norm=float(np.sqrt(np.sum(wide * wide))), steps=trained.steps,
-            train_loss=trained.train_loss, training_s=round(trained.seconds, 3), counts=counts,
-            environment=_environment(trained),
+            agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
+            codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
+            rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
+            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(made),
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -199,9 +228,11 @@ class Worker:
         def moved(sent: int, total: int) -> None:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
+        self._desk.update_leaving(manifest)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
+        self._desk.confront(answer.privacy)
         work.save_receipt(answer.receipt)
         self._home.run(order.run).forget_old_updates(order.round)
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
@@ -279,8 +310,8 @@ class Worker:
         self._reporter.tell(parse(Progress, fields))
 
 
-def _environment(trained: LocalTraining) -> Environment:
-    torch = sys.modules.get("torch") if trained.steps else None
+def _environment(made: Contribution) -> Environment:
+    torch = sys.modules.get("torch") if made.steps else None
     return Environment(
         agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
         torch=str(torch.__version__) if torch else "",

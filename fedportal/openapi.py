@@ -110,6 +110,13 @@ PLAIN: dict[str, dict[str, Any]] = {
             answers={"200": ("the file", BINARY), "206": ("a range of it", BINARY), "304": ("it is the one you hold", None)},
         )
     },
+    "/api/v1/models/{run_id}/{number}/state": {
+        "get": _operation(
+            "state", "The server's vectors beside a version, where banks train with them, with ETag = digest and Range.",
+            parameters=[_parameter("run_id", "path", "string"), _parameter("number", "path", "integer")],
+            answers={"200": ("the file", BINARY), "206": ("a range of it", BINARY), "304": ("it is the one you hold", None)},
+        )
+    },
     "/api/v1/progress": {
         "post": _operation(
             "progress", "Where an agent is. May be lost.", body=_json(Progress), answers={"204": ("noted", None)}

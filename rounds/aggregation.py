@@ -2,60 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.plan import Strategy as StrategyPart
+from clientagent.wire.strategies import server_layout, uplink_layout
 from clientagent.wire.tensors import Layout
 from rounds import blobs
 from rounds.algorithms.blocks import RoundFiles, Sink, aggregate
-from rounds.algorithms.files import FlatFile, Uploads
-from rounds.algorithms.geometry import Geometry
+from rounds.algorithms.files import FlatFile, StateFile, StateWriter, Uploads
 from rounds.algorithms.registry import strategy_named
 from rounds.algorithms.strategy import Facts
 from rounds.models import Round, Run
+from rounds.services.buffer import in_manifest_order
+from rounds.services.rounds import Aggregated
 
 
 def aggregate_round(
-    round_: Round, layout: Layout, *, write: Callable[[bytes], object], on_block: Callable[[float], object], mean: str = ""
-) -> Geometry:
-    """Write the vector of the next version, in the order of the manifest that the closing round has committed.
+    round_: Round, layout: Layout, *, on_block: Callable[[float], object], updates: Sequence[Path] | None = None, mean: str = ""
+) -> Aggregated:
+    """Compute the next version in the order of the manifest that the closing round has committed.
 
-    ``mean``: the digest of an opened mean, which takes the place of the masked updates.
+    ``updates``: plain files to read in place of the stored ones, in the same order. ``mean``: the digest of an opened mean, which
+    takes the place of masked updates. Raises ``Overflowed`` and ``OSError``.
     """
+    run = round_.run
     manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
-    facts = facts_of(manifest, round_.run)
-    facts = facts_of_mean(facts) if mean else facts
-    offset = len(layout.header)
-    digests = [mean] if mean else [entry.update_digest for entry in manifest.entries]
-    uploads = Uploads([blobs.path_of(digest) for digest in digests], {"update": offset})
-    files = RoundFiles(FlatFile(blobs.path_of(round_.base.digest), offset), uploads, layout.parameters)
-    return aggregate(strategy_named(facts.strategy.name), facts, files, Sink(write, on_block=on_block))
+    facts = facts_of(manifest, run)
+    if mean:
+        facts, updates = facts_of_mean(facts), [blobs.path_of(mean)]
+    name, offset = facts.strategy.name, len(layout.header)
+    kept = server_layout(name, layout.parameters)
+    base_state = manifest.base_state_digest
+    files = RoundFiles(
+        FlatFile(blobs.path_of(manifest.base_digest), offset), Uploads(updates or paths_of(round_), offsets_of(run, layout)),
+        layout.parameters, StateFile(kept, blobs.path_of(base_state) if base_state else None) if kept else None,
+    )
+    with blobs.writing() as writer, _state_writer(kept) as state:
+        writer.write(layout.header)
+        geometry = aggregate(strategy_named(name), facts, files, Sink(writer.write, state.writer if state else None, on_block))
+        state_digest = state.keep() if state else None
+        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean)
+
+
+def paths_of(round_: Round) -> list[Path]:
+    """The plain files of a closed round's updates, in the manifest's order."""
+    return [blobs.path_of(update.decoded_id or update.digest) for update in in_manifest_order(round_)]
+
+
+def offsets_of(run: Run, layout: Layout) -> dict[str, int]:
+    """Where each vector of an update starts in its file. The model's own tensors together are ``update``."""
+    uplink = uplink_layout(run.plan.document, run.inputs or 0)
+    return {"update": len(layout.header)} if uplink == layout else {name: uplink.offset_of(name) for name in uplink.names}
 
 
 def facts_of(manifest: AggregationManifest, run: Run) -> Facts:
     """What the strategy is told, arrays in the manifest's order."""
-    plan, roster = run.plan.document, run.roster
+    plan, entries = run.plan.document, manifest.entries
+    losses = [np.nan if entry.base_loss is None else entry.base_loss for entry in entries]
     return Facts(
         strategy=StrategyPart.model_validate(manifest.strategy),
-        weights=np.array([entry.weight for entry in manifest.entries], np.float64),
-        shares=np.array([roster[entry.institution].weight for entry in manifest.entries], np.float64),
-        rows=np.array([entry.rows for entry in manifest.entries], np.float64),
-        steps=np.zeros(len(manifest.entries)),
-        losses=np.full(len(manifest.entries), np.nan),
+        weights=np.array([entry.weight for entry in entries], np.float64),
+        shares=np.array([entry.share for entry in entries], np.float64),
+        rows=np.array([entry.rows for entry in entries], np.float64),
+        steps=np.array([entry.steps for entry in entries], np.float64),
+        losses=np.array(losses, np.float64),
         round=manifest.round,
-        participants=len(roster),
+        participants=manifest.participants,
         learning_rate=plan.training.learning_rate_at(plan.model.family, manifest.round, plan.schedule.rounds),
     )
 
 
 def facts_of_mean(facts: Facts) -> Facts:
     """The same round to a strategy that is shown the mean of its updates as one update of weight 1."""
-    one = np.ones(1)
     return replace(
-        facts, weights=one, shares=facts.shares.sum(keepdims=True), rows=facts.rows.sum(keepdims=True),
+        facts, weights=np.ones(1), shares=facts.shares.sum(keepdims=True), rows=facts.rows.sum(keepdims=True),
         steps=np.zeros(1), losses=np.full(1, np.nan),
     )
+
+
+class _State:
+    """The server's next vectors on their way into the store."""
+
+    def __init__(self, writer: StateWriter, path: Path) -> None:
+        self.writer, self._path = writer, path
+
+    def keep(self) -> str:
+        """Close the file and move it into the store; returns its digest."""
+        self.writer.close()
+        return blobs.adopt(self._path)
+
+
+@contextmanager
+def _state_writer(layout: Layout | None) -> Iterator[_State | None]:
+    if layout is None:
+        yield None
+        return
+    folder = blobs.root() / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / secrets.token_hex(16)
+    state = _State(StateWriter(layout, path), path)
+    try:
+        yield state
+    finally:
+        state.writer.close()
+        path.unlink(missing_ok=True)

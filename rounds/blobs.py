@@ -91,6 +91,20 @@ def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
         writer.close()
 
 
+def adopt(path: Path) -> str:
+    """Move a finished file into the store; returns its digest."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while data := file.read(CHUNK):
+            digest.update(data)
+        os.fsync(file.fileno())
+    target = path_of(digest.hexdigest())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target)
+    sync_folder(target.parent)
+    return digest.hexdigest()
+
+
 def put(data: bytes) -> str:
     with writing() as writer:
         writer.write(data)

@@ -10,8 +10,9 @@ from django.db.models import Count
 
 from audit.context import speaking_of
 from clientagent.wire.errors import IllegalMove, Refusal, RingExceeded, ShareInvalid
-from rounds import blobs, crashing, leases, services
+from rounds import crashing, leases, services
 from rounds.aggregation import aggregate_round
+from rounds.algorithms.files import Overflowed
 from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
@@ -133,7 +134,7 @@ def _step_running(run: Run, moment: datetime) -> bool:
 
 
 def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
-    if run.plan.document.privacy.secure_aggregation is not None:
+    if is_masked(run):
         return step_masked(run, round_, moment)
     return (_step_buffer if run.is_async else _step_together)(run, round_, moment)
 
@@ -220,15 +221,12 @@ def _compute(round_: Round, owner: str) -> None:
     lease, layout = _Lease(round_, owner), layout_for(round_.run)
     try:
         mean = store_mean(round_, layout, on_block=lease.on_block) if is_masked(round_.run) else ""
-    except (RingExceeded, ShareInvalid) as refusal:
-        services.give_up_round(round_=round_, reason=refusal.sentence)
+        done = aggregate_round(round_, layout, on_block=lease.on_block, mean=mean)
+    except (Overflowed, RingExceeded, ShareInvalid) as error:
+        services.give_up_round(round_=round_, reason=error.sentence if isinstance(error, Refusal) else str(error))
         return
-    with blobs.writing() as writer:
-        writer.write(layout.header)
-        geometry = aggregate_round(round_, layout, write=writer.write, on_block=lease.on_block, mean=mean)
-        digest = writer.keep()
     crashing.reached("version:kept")
-    services.publish_version(round_=round_, digest=digest, size=layout.file_bytes, geometry=geometry, mean=mean)
+    services.publish_version(round_=round_, done=done)
 
 
 class _Lease:

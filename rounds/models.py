@@ -339,18 +339,24 @@ class UploadPart(models.Model):
 
 
 class Update(models.Model):
-    """An accepted upload: the bytes, the agent's signed manifest and the portal's signed receipt."""
+    """An accepted upload: the bytes, the agent's signed manifest and the portal's signed receipt.
+
+    ``decoded`` is the plain file of ``plain_bytes`` bytes that a codec's bytes stand for; null where they are plain already.
+    """
 
     participation = models.OneToOneField(Participation, on_delete=models.PROTECT, related_name="update")
     into = models.ForeignKey(Round, null=True, on_delete=models.PROTECT, related_name="counted")  # null: waits for a round
     staleness = models.PositiveIntegerField(default=0)
     digest = models.CharField(max_length=64)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT)
+    decoded = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="decoded_updates")
     bytes = models.PositiveBigIntegerField()
+    plain_bytes = models.PositiveBigIntegerField(default=0)
     rows = models.PositiveBigIntegerField()
     norm = models.FloatField(null=True)  # null: masked, so nobody but the bank knows
     steps = models.PositiveBigIntegerField()
     train_loss = models.FloatField(null=True)
+    base_loss = models.FloatField(null=True)
     training_s = models.FloatField()
     weight = models.FloatField(null=True)
     cosine = models.FloatField(null=True)
@@ -378,13 +384,18 @@ class Receipt(models.Model):
 
 
 class ModelVersion(models.Model):
-    """Immutable weights, identified by (run, number). Two versions may hold equal weights."""
+    """Immutable weights, identified by (run, number). Two versions may hold equal weights.
+
+    ``state``: the server's own vectors (momenta, control variates) that belong to these weights; null where there are none, or
+    where all are still zero.
+    """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     digest = models.CharField(max_length=64)
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT)
     bytes = models.PositiveBigIntegerField()
+    state = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="versions_of_state")
     parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="children")
     round = models.OneToOneField(Round, null=True, on_delete=models.PROTECT, related_name="version")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from audit.selectors import epoch
 from clientagent.wire.messages import WorkOrder
 from clientagent.wire.signing import sign_document
+from clientagent.wire.strategies import SENT_DOWN, keeps_own
 from institutions.portal_key import portal_key
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING
-from rounds.models import ModelVersion, Participation, Round, Run, Seat
+from rounds.lifecycle import WORKING, RoundState
+from rounds.models import ModelVersion, Participation, Round, Run, Seat, Update
 
 RESULT_KEPT = timedelta(days=30)
 """For how long a bank is asked to fetch the result."""
@@ -23,14 +24,34 @@ def work_order(
 ) -> dict[str, Any]:
     """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
     deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
+    state_digest, aggregated = _beside(run, seat, base) if kind == "train" else (None, None)
     order = WorkOrder(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
         round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),
         base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
+        state_digest=state_digest, aggregated=aggregated,
         evaluate=kind == "evaluate" or (kind == "train" and is_evaluated(run, base.number)), deadline_utc=utc(deadline),
         epoch=epoch(),
     )
     return sign_document(order, portal_key()).model_dump(mode="json")
+
+
+def _beside(run: Run, seat: Seat, base: ModelVersion) -> tuple[str | None, str | None]:
+    """What a bank starts from beside the base: the server's vectors, and the update with which its own were kept."""
+    plan = run.plan.document
+    sent_down = base.state_id if plan.strategy.name in SENT_DOWN else None
+    return sent_down, _aggregated(run, seat, base) if keeps_own(plan) else None
+
+
+def _aggregated(run: Run, seat: Seat, base: ModelVersion) -> str | None:
+    """The digest of the bank's last update that was used on the way to the base.
+
+    In async mode whatever was accepted will be used, and the bank has meanwhile gone on from it.
+    """
+    rows = Update.objects.filter(participation__round__run=run, participation__seat=seat).order_by("-received_at")
+    if not run.is_async:
+        rows = rows.filter(weight__isnull=False, into__state=RoundState.PUBLISHED, into__number__lte=base.number)
+    return rows.values_list("digest", flat=True).first()
 
 
 def is_evaluated(run: Run, number: int) -> bool:

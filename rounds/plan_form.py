@@ -13,10 +13,12 @@ from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
 from clientagent.wire import capabilities
+from clientagent.wire.combinations import Conflict, conflicts, idle
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan, plan_problems
+from clientagent.wire.strategies import DEFAULTS
 from rounds.models import Project
-from rounds.plan_schema import MATTERS, OFFERED, FieldSpec, all_fields, all_switches
+from rounds.plan_schema import CHOOSE_WHEN, MATTERS, OFFERED, FieldSpec, all_fields, all_switches
 
 Json = dict[str, Any]
 MOST_YAML_BYTES = 400_000
@@ -25,12 +27,16 @@ MOST_FEATURES = 2000
 
 @dataclass
 class PlanForm:
-    """``document`` is what was typed, as far as it could be read; ``plan`` is there when nothing is wrong with it."""
+    """``document`` is what was typed, as far as it could be read; ``plan`` is there when nothing is wrong with it.
+
+    ``notes``: what the plan says in vain, by field; no reason to refuse it.
+    """
 
     document: Json
     plan: Plan | None = None
     problems: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_frozen_ready(self) -> bool:
@@ -55,7 +61,7 @@ class PlanForm:
 
     def matters(self, path: str) -> bool:
         other, values = MATTERS.get(path, ("", ()))
-        if not other or path in self.problems:
+        if not other or path in self.problems or path in self.notes:
             return True
         spec = next(spec for spec in all_fields() if spec.path == other)
         value = self.value(other)
@@ -73,11 +79,21 @@ def form_of(document: Json, project: Project) -> PlanForm:
     except RecursionError:
         form.problems = {"": _("The document is nested too deeply.")}
         return form
-    form.problems = dict(_misfits(form.plan, project))
+    form.problems = {**_by_field(conflicts(form.plan)), **dict(_misfits(form.plan, project))}
     form.unsupported = dict(capabilities.unsupported(form.plan))
+    form.notes = _by_field(idle(form.plan))
     if form.problems:
         form.plan = None
     return form
+
+
+def _by_field(found: list[Conflict]) -> dict[str, str]:
+    """The sentences of each field, in the reader's language."""
+    sentences: dict[str, str] = {}
+    for conflict in found:
+        sentence = _(conflict.reason) % conflict.values
+        sentences[conflict.field] = f"{sentences[conflict.field]} {sentence}" if conflict.field in sentences else sentence
+    return sentences
 
 
 def _misfits(plan: Plan, project: Project) -> Iterator[tuple[str, str]]:
@@ -200,6 +216,8 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "banks":
         return post.getlist(spec.path)
     text = post.get(spec.path, "").strip()
+    if spec.kind == "ranges":
+        return _ranges(text)
     if not text:
         return _ABSENT if spec.path != "label.name" and spec.kind != "numbers" else ("" if spec.kind != "numbers" else [])
     if spec.kind in ("integer", "number", "either"):
@@ -209,6 +227,15 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     if spec.kind == "numbers":
         return [number_or_text(part.strip()) for part in text.replace("[", "").replace("]", "").split(",") if part.strip()]
     return text
+
+
+def _ranges(text: str) -> Json:
+    """Lines such as ``income: 0, 100``. A line that says anything else keeps its text, so that its problem names it."""
+    ranges: Json = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, _colon, pair = line.rpartition(":")
+        ranges[name.strip() or line.strip()] = [number_or_text(end.strip()) for end in pair.split(",")]
+    return ranges
 
 
 def number_or_text(text: str) -> int | float | str:
@@ -244,8 +271,18 @@ def _put(document: Json, path: str, value: Any) -> None:
 
 # ------------------------------------------------------------------ for the template
 @dataclass(frozen=True)
+class Option:
+    """One line of a menu. ``runs``: whether this version can do it. ``when``: the sentence that says when to choose it."""
+
+    value: str
+    chosen: bool
+    runs: bool
+    when: str
+
+
+@dataclass(frozen=True)
 class Shown:
-    """One field as the template draws it."""
+    """One field as the template draws it. ``stands_for``: the number that is used where the field is left empty."""
 
     spec: FieldSpec
     text: str
@@ -253,12 +290,17 @@ class Shown:
     problem: str
     offered: tuple[str, ...]
     hidden: bool
+    note: str = ""
+    stands_for: str = ""
 
     @property
-    def options(self) -> list[tuple[str, bool, bool]]:
-        """(value, chosen, whether this version runs it)."""
+    def options(self) -> list[Option]:
         known = self.spec.choices if self.text in self.spec.choices or not self.text else (*self.spec.choices, self.text)
-        return [(choice, choice == self.text, not self.offered or choice in self.offered) for choice in known]
+        sentences = CHOOSE_WHEN.get(self.spec.path, {})
+        return [
+            Option(choice, choice == self.text, not self.offered or choice in self.offered, sentences.get(choice, ""))
+            for choice in known
+        ]
 
 
 def shown(form: PlanForm, spec: FieldSpec) -> Shown:
@@ -271,7 +313,15 @@ def shown(form: PlanForm, spec: FieldSpec) -> Shown:
         runs = _("This version runs: %(offered)s.") % {"offered": offered}
         problem = runs if offered != "null" else _("Not in this version yet.")
     chosen = [str(item) for item in value] if isinstance(value, list) else []
-    return Shown(spec, _as_text(value), chosen, problem, OFFERED.get(spec.path, ()), not form.matters(spec.path))
+    return Shown(
+        spec, _as_text(value), chosen, problem, OFFERED.get(spec.path, ()), not form.matters(spec.path),
+        form.notes.get(spec.path, ""), _stands_for(form, spec),
+    )
+
+
+def _stands_for(form: PlanForm, spec: FieldSpec) -> str:
+    numbers = DEFAULTS.get(str(form.value("strategy.name")), {}) if spec.path.startswith("strategy.") else {}
+    return _as_text(numbers.get(spec.name))
 
 
 def _as_text(value: Any) -> str:
@@ -279,6 +329,8 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {_as_text(ends)}" for name, ends in value.items())
     if isinstance(value, list):
         return ", ".join(_as_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

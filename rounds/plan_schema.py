@@ -14,14 +14,19 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from clientagent.wire import capabilities
-from clientagent.wire.plan import FAMILIES, Plan
+from clientagent.wire.plan import FAMILIES, STRATEGIES, Plan
+from clientagent.wire.strategies import DEFAULTS, NUMBERS, OPEN, ROBUST
+from rounds.algorithms.registry import STRATEGIES as MENU
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One value of a plan. ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks or value."""
+    """One value of a plan.
+
+    ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks, value or ranges (a line a column).
+    """
 
     path: str
     kind: str
@@ -122,6 +127,9 @@ LABELS: dict[str, Any] = {
     "epsilon": _("Epsilon"),
     "delta": _("Delta"),
     "clip": _("Clip"),
+    "sampling": _("Sampling rate"),
+    "statistics": _("Share for statistics"),
+    "bounds": _("Bounds of numbers"),
     "threshold": _("Threshold"),
     "min_cohort": _("Smallest cohort"),
     "min_banks": _("Fewest banks behind a total"),
@@ -137,19 +145,19 @@ LABELS: dict[str, Any] = {
     "alert_budget": _("Alert budget"),
     "updates_days": _("Days that updates are kept"),
 }
-_OPT = ("fedadagrad", "fedadam", "fedyogi")
-_ROBUST = ("trimmed_mean", "krum", "multikrum", "centred_clipping", "median", "geometric_median")
+
+
+def _users_of(number: str) -> tuple[str, ...]:
+    """The strategies to which one of the plan's numbers means something."""
+    return tuple(name for name in STRATEGIES if number in (*DEFAULTS.get(name, ()), *OPEN.get(name, ())))
+
+
+_ROBUST = tuple(sorted(ROBUST))
 MATTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.hidden": ("model.family", ("mlp",)),
     "model.dropout": ("model.family", ("mlp",)),
-    "strategy.mu": ("strategy.name", ("fedprox", "feddyn", "ditto")),
-    "strategy.server_learning_rate": ("strategy.name", _OPT),
-    "strategy.momentum": ("strategy.name", ("fedavgm",)),
+    **{f"strategy.{number}": ("strategy.name", _users_of(number)) for number in NUMBERS},
     "strategy.byzantine": ("strategy.name", _ROBUST),
-    "strategy.trim": ("strategy.name", ("trimmed_mean",)),
-    "strategy.q": ("strategy.name", ("qfedavg",)),
-    "strategy.ridge": ("strategy.name", ("newton",)),
-    "strategy.bound": ("strategy.name", ("norm_bound", "centred_clipping")),
     "strategy.mixing": ("strategy.name", _ROBUST),
     "compression.share": ("compression.codec", ("topk",)),
     "schedule.quorum": ("schedule.mode", ("sync",)),
@@ -169,6 +177,10 @@ OFFERED: dict[str, tuple[str, ...]] = {
     "preprocessing.numeric": capabilities.NUMERIC,
 }
 """Choices that this version can run, where the schema has more of them."""
+CHOOSE_WHEN: dict[str, dict[str, str]] = {
+    "strategy.name": {name: entry.choose_when for name, entry in MENU.items()},
+}
+"""For each choice of a menu the sentence that says when to choose it; translated where it is shown."""
 
 
 @functools.cache
@@ -258,6 +270,8 @@ def _kind(path: str, part: Json, numbers: Json, word: str, choices: tuple[str, .
         return "choice"
     if part.get("type") == "array":
         return "banks" if path == "schedule.required" else "numbers"
+    if part.get("type") == "object":
+        return "ranges"
     if word:
         return "either"
     return str(numbers.get("type", "text"))

@@ -25,6 +25,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/history.csv", runs.history_csv, name="run-history-csv"),
     path("runs/<uuid:run_id>/rounds/<int:number>/", runs.round_detail, name="round"),
     path("runs/<uuid:run_id>/versions/<int:number>/", versions.version_detail, name="version"),
+    path("runs/<uuid:run_id>/versions/<int:number>/evaluation.json", versions.version_evaluation, name="evaluation"),
     path("runs/<uuid:run_id>/versions/<int:number>/weights.safetensors", versions.weights, name="weights"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history-csv"),

@@ -6,7 +6,10 @@ from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 
 FAMILIES = ("logistic", "mlp")
-STRATEGIES = ("fedavg",)
+STRATEGIES = (
+    "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "median", "trimmed_mean", "krum",
+    "multikrum", "geometric_median", "centred_clipping", "norm_bound",
+)
 NUMERIC = ("zscore",)
 
 
@@ -16,9 +19,7 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
     wishes = [
         (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
-        (plan.strategy.mixing != "none", "strategy.mixing", "none"),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (plan.privacy.record_dp is not None, "privacy.record_dp", "null"),
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
         (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clientagent.wire.messages import Count, Digest, Environment, EvaluationCounts, Id, Instant
+from clientagent.wire.messages import Count, Digest, Environment, EvaluationCounts, Id, Instant, PrivacyStatement
 from clientagent.wire.plan import Slug
 from clientagent.wire.secure_messages import CohortTerms, KeyList, ShareInbox, SurvivorList, UnmaskRequest
 from clientagent.wire.signing import Document
@@ -30,6 +30,8 @@ class UpdateReady(Document):
     rows: Count
     steps: Count
     training_s: Annotated[float, Field(ge=0)]
+    plain_bytes: Count
+    privacy: PrivacyStatement | None = None
     counts: EvaluationCounts | None = None
     environment: Environment
 

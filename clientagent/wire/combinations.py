@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan
-from clientagent.wire.strategies import DEFAULTS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
+from clientagent.wire.strategies import DEFAULTS, NUMBERS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
 
 Values = Mapping[str, str | int]
 
@@ -52,8 +52,7 @@ def idle(plan: Plan) -> list[Conflict]:
     """What the plan says and its strategy does not use: worth a note, no reason to refuse."""
     rows = [Conflict(row.field, row.reason, row.values(plan)) for row in _IDLE if row.when(plan)]
     used = {*DEFAULTS.get(plan.strategy.name, ()), *OPEN.get(plan.strategy.name, ())}
-    numbers = ("mu", "server_learning_rate", "momentum", "q", "ridge", "bound", "trim")
-    unused = [name for name in numbers if getattr(plan.strategy, name) is not None and name not in used]
+    unused = [name for name in NUMBERS if getattr(plan.strategy, name) is not None and name not in used]
     vain = _("%(strategy)s does not use this number.")
     return rows + [Conflict(f"strategy.{name}", vain, _named(plan)) for name in unused]
 
@@ -131,6 +130,17 @@ def _has_record_dp(plan: Plan) -> bool:
     return plan.privacy.record_dp is not None
 
 
+def _balances_without_a_count(plan: Plan) -> bool:
+    record = plan.privacy.record_dp
+    return plan.training.class_weight == "balanced" and record is not None and not record.statistics
+
+
+def _strange_bounds(plan: Plan) -> list[str]:
+    record = plan.privacy.record_dp
+    numbers = {feature.name for feature in plan.features if feature.kind == "numeric"}
+    return sorted(set(record.bounds) - numbers) if record else []
+
+
 def _has_institution_dp(plan: Plan) -> bool:
     return plan.privacy.institution_dp is not None
 
@@ -185,6 +195,17 @@ _REFUSED = (
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
     _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
          _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
+    # ---- privacy of customers
+    _Row("training.epochs", _both(_has_record_dp, _no(_newton), lambda plan: plan.training.epochs == 0),
+         _("Nothing is trained, so record-level privacy has nothing to protect.")),
+    _Row("schedule.select", _both(_has_record_dp, _no(_newton), _selects_best),
+         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
+    _Row("schedule.patience", _both(_has_record_dp, lambda plan: plan.schedule.patience > 0),
+         _("Under record-level privacy the length of a run is not decided by its losses.")),
+    _Row("training.class_weight", _both(_has_record_dp, _balances_without_a_count),
+         _("Balanced weights need the number of positives: give privacy.record_dp.statistics a share of epsilon.")),
+    _Row("privacy.record_dp.bounds", lambda plan: bool(_strange_bounds(plan)),
+         _("Bounds of a column that is no number of this plan: %(column)s."), lambda plan: {"column": _strange_bounds(plan)[0]}),
     # ---- codecs
     _Row("compression.codec", _both(_codec("topk"), _is_masked),
          _("Top-k tells which weights moved, and masked updates must all have the same places.")),
@@ -208,8 +229,6 @@ _IDLE = (
          _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
     _Row("schedule.select", _both(_newton, _selects_best),
          _("Newton's result is its last version: the optimum of all rows.")),
-    _Row("schedule.select", _both(_has_record_dp, _selects_best),
-         _("Under record-level privacy the result is the last version: choosing looks at customers outside of the budget.")),
     _Row("strategy.weighting", _both(_is(*ROBUST), lambda plan: plan.strategy.weighting == "samples"),
          _("%(strategy)s gives each bank one voice, because rows are a bank's own claim."), _named),
     _Row("training.optimiser", _both(_is("scaffold", "fednova"), lambda plan: plan.training.optimiser != "sgd"),

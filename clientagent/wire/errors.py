@@ -283,3 +283,19 @@ class UnmaskRefused(Refusal):
 class RingExceeded(Refusal):
     code = "ring_exceeded"
     advice = "A value is larger than the cohort's terms allow; nothing was sent or published."
+
+
+# --------------------------------------------------------------------------- differential privacy
+class BudgetExceeded(Refusal):
+    code = "budget_exceeded"
+    advice = "Nothing was trained or sent. Ask for a smaller epsilon or fewer rounds, or raise the bank's own bound."
+
+
+class PrivacyLedgerLocked(Refusal):
+    code = "privacy_ledger_locked"
+    advice = "Do not go on: bank and portal disagree about what was spent. Compare both sides and reconcile them by hand."
+
+
+class PrivacyUnsound(Refusal):
+    code = "privacy_unsound"
+    advice = "These settings would not give the privacy that they name; change the named one."

@@ -205,7 +205,27 @@ class RecordDP(_Part):
     delta: Literal["auto"] | Annotated[float, Field(gt=0, lt=1e-2)] = Field(
         "auto", description="Probability left out; auto is min(1e-6, 1 / (10 rows))."
     )
-    clip: float = Field(1.0, gt=0, le=1000, description="Largest gradient norm of one record.")
+    clip: float = Field(
+        1.0, gt=0, le=1000, description="Largest gradient norm of one record, its inputs scaled to a norm of about one."
+    )
+    sampling: float = Field(
+        0.05, gt=0, le=1, description="Chance of each row to be in a training step; a pass over the rows is 1 / sampling steps."
+    )
+    statistics: float = Field(
+        0.1, ge=0, le=0.5, description="Share of epsilon for the preprocessing statistics; 0 leaves them without noise."
+    )
+    bounds: dict[Column, tuple[float, float]] = Field(
+        default_factory=dict, max_length=2000,
+        description="Lowest and highest value of each number, from common knowledge and not from the data: what noise needs.",
+    )
+
+    @field_validator("bounds")
+    @classmethod
+    def _in_order(cls, bounds: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in bounds.items():
+            if not low < high:
+                raise ValueError(f"{name}: the lowest value must lie below the highest")
+        return bounds
 
 
 class InstitutionDP(_Part):

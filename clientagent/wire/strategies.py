@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 from clientagent.wire.plan import Strategy as StrategyPart
@@ -24,6 +26,8 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "newton": {"ridge": 1e-5},
 }
 """The numbers that a strategy uses, and what they are where the plan says null. No other number matters to it."""
+NUMBERS = ("mu", "server_learning_rate", "momentum", "q", "ridge", "bound", "trim")
+"""The plan's numbers that belong to a strategy."""
 OPEN = {"trimmed_mean": ("trim",), "centred_clipping": ("bound",), "norm_bound": ("bound",),
         "qfedavg": ("server_learning_rate",)}
 """Numbers that a strategy uses and finds from the updates themselves where the plan says null."""
@@ -49,8 +53,35 @@ SERVER_VECTORS: dict[str, tuple[str, ...]] = {
 NEWTON_LINE = 5
 SENT_DOWN: dict[str, tuple[str, ...]] = {"scaffold": ("control",)}
 """Those of the server's vectors that a bank trains with."""
+OWN_VECTORS: dict[str, str] = {"scaffold": "control", "feddyn": "gradient", "ditto": "personal"}
+"""The vector that a bank keeps from one of its updates to the next."""
 LARGEST_NEWTON = 2048
 """Parameters: a Hessian of that many rows is 8 MiB on the wire and solved in seconds."""
+
+
+STEPS_COUNT = frozenset({"fednova", "qfedavg"})
+"""Strategies in which the number of a bank's local steps moves the result: a claim that is held against the plan."""
+LOSSES_COUNT = frozenset({"qfedavg", "newton"})
+"""Strategies that need the base's loss on a bank's training rows."""
+
+
+CLOSED_FORM = ("logistic", "mlp", "scorecard")
+"""Families whose clipped gradients are had without torch."""
+
+
+def needs_torch(plan: Plan) -> bool:
+    """Whether a round's work takes gradient steps for which an agent needs torch. Under record_dp few do."""
+    if plan.strategy.name == "newton" or not plan.training.epochs:
+        return False
+    return plan.privacy.record_dp is None or plan.model.family not in CLOSED_FORM or plan.strategy.name == "ditto"
+
+
+def steps_of(plan: Plan, rows: int) -> int:
+    """Local steps of a round over so many rows; under record_dp as many as look at ``epochs`` times the rows, on average."""
+    record = plan.privacy.record_dp
+    if record is not None:
+        return math.ceil(plan.training.epochs / record.sampling - 1e-9)
+    return plan.training.epochs * -(-rows // plan.training.batch_size)
 
 
 def number_of(strategy: StrategyPart, field: str) -> float:
@@ -70,6 +101,11 @@ def fewest_banks(strategy: StrategyPart) -> int:
     if strategy.name in ROBUST or strategy.mixing != "none":
         return 2 * strategy.byzantine + 1
     return 1
+
+
+def keeps_own(plan: Plan) -> bool:
+    """Whether a bank goes on from what it kept with its last update that was used."""
+    return plan.strategy.name in OWN_VECTORS or plan.compression.codec == "topk"
 
 
 def uplink_layout(plan: Plan, inputs: int) -> Layout:

@@ -68,7 +68,10 @@ class StateWriter:
             _write_all(self._file, narrow(values).tobytes(), self._layout.offset_of(name) + 4 * start)
 
     def close(self) -> None:
-        os.close(self._file)
+        """Safe to repeat."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class Reader:

@@ -22,7 +22,7 @@ from rounds import blobs, crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
-from rounds.selectors.work import version_for, work_for
+from rounds.selectors.work import state_for, version_for, work_for
 from rounds.services.cohorts import find_cohort
 from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
 
@@ -97,11 +97,11 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
             check_manifest(participation, manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
-                norm = check_bytes(participation.round.run, manifest, writer)
+                checked = check_bytes(participation.round.run, manifest, writer)
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
             receipt = services.accept_update(
-                identity=identity, participation=participation, statement=statement, manifest=manifest, norm=norm
+                identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
             )
     return receipt, not participation.round.run.is_async
 
@@ -220,20 +220,39 @@ async def model(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     return response
 
 
+@require_GET
+@agent_view
+async def state(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
+    """The server's vectors that belong to a version and that banks train with, streamed like the version itself."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    version = await sync_to_async(state_for)(identity, str(run_id), number)
+    if version is None or version.state is None:
+        raise NotFound(expected="a version with vectors that banks train with", got=f"{run_id}/{number}")
+    response = stream_blob(request, version.state.digest, version.state.bytes)
+    if size := int(response.headers.get("Content-Length", 0)):
+        await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
+    return response
+
+
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
     """The bytes of a version that the caller may see."""
-    etag = f'"{version.digest}"'
+    return stream_blob(request, version.digest, version.bytes)
+
+
+def stream_blob(request: HttpRequest, digest: str, size: int) -> HttpResponse:
+    """Bytes that a row which the caller may see has named."""
+    etag = f'"{digest}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, immutable, max-age=31536000"}
     if request.headers.get("If-None-Match") == etag:
         return HttpResponse(status=304, headers=headers)
-    span = _range(request.headers.get("Range", ""), version.bytes)
+    span = _range(request.headers.get("Range", ""), size)
     if span is None:
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{version.bytes}"})
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     start, end = span
-    if (start, end) != (0, version.bytes):
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{version.bytes}"
+    if (start, end) != (0, size):
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return StreamingHttpResponse(
-        _chunks(version.digest, start, end), status=206 if "Content-Range" in headers else 200,
+        _chunks(digest, start, end), status=206 if "Content-Range" in headers else 200,
         content_type="application/octet-stream", headers={**headers, "Content-Length": str(end - start)},
     )  # type: ignore[return-value]
 

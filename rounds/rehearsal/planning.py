@@ -85,9 +85,21 @@ def _replaced(node: Any, path: list[str], value: Any, field: str) -> Any:
 
 def finished(document: Document, *, seed: int | None, settings: Iterable[str]) -> Plan:
     """The plan of a rehearsal. ``--seed`` sets ``training.seed``, ``--set`` beats everything. Raises ``PlanInvalid``."""
+    settings = list(settings)
     if seed is not None:
         document = _replaced(document, ["training", "seed"], seed, "training.seed")
-    return parse_plan(with_settings(document, settings))
+    return parse_plan(_without_choosing(with_settings(document, settings), settings))
+
+
+def _without_choosing(document: Document, settings: list[str]) -> Document:
+    """Where the command line turns record_dp on, the last version is the result, as that needs; unless it says otherwise."""
+    turned_on = any(setting.startswith("privacy.record_dp") for setting in settings)
+    if not turned_on or not (document.get("privacy") or {}).get("record_dp"):
+        return document
+    for field, value in (("schedule.select", "last"), ("schedule.patience", 0)):
+        if not any(setting.startswith(field) for setting in settings):
+            document = _replaced(document, field.split("."), value, field)
+    return document
 
 
 def as_yaml(plan: Plan) -> str:

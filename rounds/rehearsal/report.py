@@ -13,6 +13,7 @@ from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
 from rounds.rehearsal.banks import TABLES
+from rounds.selectors.privacy import epsilon_after
 
 
 class RoundFigures(TypedDict):
@@ -73,7 +74,7 @@ def round_figures(round_: Round) -> RoundFigures:
         "auc": pooled.get("auc"),
         "ks": pooled.get("ks"),
         "loss": pooled.get("loss"),
-        "epsilon": None,
+        "epsilon": epsilon_after(round_.run, round_.number),
     }
 
 
@@ -111,11 +112,11 @@ def rounds_table(rounds: list[RoundFigures]) -> str:
     rows = [
         [
             str(row["number"]), f"{row['seconds']:.2f}", str(row["participants"]), size(row["bytes_up"]),
-            size(row["bytes_down"]), number(row["auc"]), number(row["ks"]), number(row["loss"]),
+            size(row["bytes_down"]), number(row["auc"]), number(row["ks"]), number(row["loss"]), number(row["epsilon"]),
         ]
         for row in rounds
     ]  # fmt: skip
-    return table(["round", "seconds", "banks", "up", "down", "AUC", "KS", "log loss"], rows)
+    return table(["round", "seconds", "banks", "up", "down", "AUC", "KS", "log loss", "epsilon"], rows)
 
 
 def scores_text(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from clientagent.wire.messages import EvaluationCounts, SplitCounts
 from clientagent.wire.metrics import Metrics, from_sparse, metrics_of
+from clientagent.wire.plan import Plan
 from rounds.lifecycle import Phase
 from rounds.models import ModelVersion, Participation, Run, Seat
 
@@ -45,10 +46,19 @@ def losses(run: Run) -> dict[int, float]:
     return {number: loss for number, loss in rows if loss is not None}
 
 
+def takes_last(plan: Plan) -> bool:
+    """Newton's last version is the optimum; under record-level privacy choosing would look at customers outside of the budget."""
+    return plan.strategy.name == "newton" or plan.privacy.record_dp is not None
+
+
+def chooses_best(plan: Plan) -> bool:
+    return plan.schedule.select == "best" and not takes_last(plan)
+
+
 def selected_version(run: Run) -> ModelVersion:
     """The run's result: the lowest pooled validation loss (the earliest of equals), or the last version."""
     known = losses(run)
-    if run.plan.document.schedule.select == "best" and known:
+    if known and chooses_best(run.plan.document):
         number = min(known, key=lambda n: (known[n], n))
         return run.versions.get(number=number)
     return run.last_version
@@ -60,7 +70,7 @@ def should_end(run: Run, *, last: int) -> bool:
     if last >= run.total_versions:
         return True
     known = losses(run)
-    if not schedule.patience or not known:
+    if not schedule.patience or not known or takes_last(run.plan.document):
         return False
     best = min(known, key=lambda n: (known[n], n))
     return max(known) - best >= schedule.patience

@@ -7,6 +7,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from audit.selectors import epoch
 from clientagent.wire.messages import PlanNotice, StatisticsOrder, WorkAnswer
 from clientagent.wire.signing import Signed, sign_document
+from clientagent.wire.strategies import SENT_DOWN
 from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
 from rounds.clock import utc
@@ -117,3 +118,13 @@ def version_for(identity: AgentIdentity, run_id: str, number: int) -> ModelVersi
     return ModelVersion.objects.filter(
         run_id=run_id, number=number, run__seats__institution_id=identity.institution_id, run__seats__state=Seat.State.SEATED
     ).first()
+
+
+def state_for(identity: AgentIdentity, run_id: str, number: int) -> ModelVersion | None:
+    """The same version, where the plan's strategy makes banks train with the server's vectors beside it."""
+    rows = ModelVersion.objects.select_related("state", "run__plan").filter(
+        run_id=run_id, number=number, state__isnull=False, run__seats__institution_id=identity.institution_id,
+        run__seats__state=Seat.State.SEATED,
+    )
+    version = rows.first()
+    return version if version and version.run.plan.document.strategy.name in SENT_DOWN else None

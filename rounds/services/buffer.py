@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from clientagent.wire.errors import IllegalMove
+from clientagent.wire.canonical import digest_of
 from clientagent.wire.messages import AggregationEntry, AggregationManifest
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import parse
@@ -50,47 +50,42 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
     In sync mode a late update counts only for a bank that sent no fresh one. Stale updates are discounted and the rest of their
     weight is not given to others, so that a buffer of old news moves the model less.
     """
+    plan, roster = round_.run.plan.document, round_.run.roster
+    updates, terms = _counted(round_), _terms(round_)
+    return AggregationManifest(
+        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
+        base_digest=round_.base.digest, base_state_digest=round_.base.state_id, participants=len(roster),
+        strategy=plan.strategy.model_dump(mode="json"),
+        entries=[
+            AggregationEntry(
+                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
+                weight=weight, staleness=update.staleness,
+                share=roster[update.participation.institution.slug].weight, steps=update.steps, base_loss=update.base_loss,
+            )
+            for update, weight in zip(updates, _weights(round_, updates), strict=True)
+        ],
+        cohort=digest_of(terms) if terms else None,
+    )
+
+
+def _weights(round_: Round, updates: list[Update]) -> list[float]:
+    """How much each update counts. Under secure aggregation as the cohort's terms say, each survivor's share of all of theirs."""
     plan = round_.run.plan.document
-    if plan.privacy.secure_aggregation is not None:
-        return _masked_manifest(round_)
-    updates = _counted(round_)
+    if terms := _terms(round_):
+        weights = {member.institution: member.weight for member in terms.members}
+        own = [weights[update.participation.institution.slug] for update in updates]
+        return [weight / math.fsum(own) for weight in own]
     sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
     shares = capped_shares(sizes, plan.strategy.max_weight)
     power = plan.schedule.staleness_power
-    return AggregationManifest(
-        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
-        base_digest=round_.base.digest, strategy=plan.strategy.model_dump(mode="json"),
-        entries=[
-            AggregationEntry(
-                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
-                weight=float(share) * staleness_factor(update.staleness, power), staleness=update.staleness,
-            )
-            for update, share in zip(updates, shares, strict=True)
-        ],
-    )
+    return [float(share) * staleness_factor(update.staleness, power) for update, share in zip(updates, shares, strict=True)]
 
 
-def _masked_manifest(round_: Round) -> AggregationManifest:
-    """The survivors of the round's cohort, weighted as its terms say, shares of 1."""
-    cohort = round_.cohorts.order_by("number").last()
-    if cohort is None:
-        raise IllegalMove(expected="a cohort", got="none")
-    terms = parse(CohortTerms, cohort.terms)
-    weights = {member.institution: member.weight for member in terms.members}
-    updates = _counted(round_)
-    total = math.fsum(weights[update.participation.institution.slug] for update in updates)
-    return AggregationManifest(
-        run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
-        base_digest=round_.base.digest, strategy=round_.run.plan.document.strategy.model_dump(mode="json"),
-        entries=[
-            AggregationEntry(
-                institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
-                weight=weights[update.participation.institution.slug] / total,
-            )
-            for update in updates
-        ],
-        cohort=cohort.rid,
-    )
+def _terms(round_: Round) -> CohortTerms | None:
+    if round_.run.plan.document.privacy.secure_aggregation is None:
+        return None
+    cohort = round_.cohorts.order_by("-number").first()
+    return parse(CohortTerms, cohort.terms) if cohort else None
 
 
 def _counted(round_: Round) -> list[Update]:

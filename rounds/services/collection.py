@@ -59,10 +59,10 @@ def forget_updates(*, run: Run, moment: datetime) -> int:
         return 0
     run = lock_run(run.pk)
     kept = Update.objects.filter(participation__round__run=run, blob__isnull=False)
-    digests = set(kept.values_list("digest", flat=True))
+    digests = {digest for pair in kept.values_list("blob_id", "decoded_id") for digest in pair if digest}
     for digest in digests:
         blobs.refresh(digest)  # a backup under way may still be copying what its rows name
-    count = kept.update(blob=None)
+    count = kept.update(blob=None, decoded=None)
     if count:
         record(run, "updates_forgotten", {"updates": count, "retention_days": days})
     return count

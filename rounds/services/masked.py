@@ -26,7 +26,7 @@ def check_masked(participation: Participation, manifest: UpdateManifest) -> None
     """
     if manifest.masked is None:
         raise Malformed(expected="a masked update, as the plan says", got="a plain one", action="Do not send it again unmasked.")
-    if (manifest.norm, manifest.train_loss, manifest.counts) != (None, None, None):
+    if any(one is not None for one in (manifest.norm, manifest.train_loss, manifest.base_loss, manifest.counts)):
         raise Malformed(expected="no norm, loss or counts beside a masked update", got="some")
     said = parse(MaskedInput, manifest.masked.document)
     cohort = _cohort(participation, said)

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 
 from audit.services import append
 from clientagent.wire.capabilities import require_supported
+from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.messages import PlanDocument
 from clientagent.wire.plan import Plan as PlanSchema
@@ -44,9 +45,11 @@ def create_project(
 def freeze_plan(*, project: Project, plan: PlanSchema, user: Any, title: str = "") -> Plan:
     """Freeze a plan under its hash; the same hash again returns the plan that is already there.
 
-    Raises ``PlanInvalid`` when it does not fit the project and ``PlanUnsupported`` when this version cannot run it.
+    Raises ``PlanInvalid`` when it does not fit the project or its parts do not go together, and ``PlanUnsupported`` when this
+    version cannot run it.
     """
     _require_fit(project, plan)
+    require_combinable(plan)
     require_supported(plan)
     existing = Plan.objects.filter(hash=plan.hash).first()
     if existing:

@@ -14,6 +14,7 @@ from clientagent.wire.errors import Refusal
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.signing import sign_document
+from clientagent.wire.strategies import require_solvable
 from clientagent.wire.weights import initial_weights, layout_of
 from institutions.portal_key import portal_key
 from rounds import blobs, crashing, live
@@ -71,6 +72,7 @@ def _prepare(run: Run) -> _Prepared:
     weights = _weights(plan, reports)
     inputs = len(spec.input_names)
     layout = layout_of(plan, inputs)
+    require_solvable(plan.strategy, layout.parameters)
     with blobs.writing() as writer:
         writer.write(layout.header)
         writer.write(initial_weights(plan, inputs).astype("<f4", copy=False).view(np.uint8).data)
@@ -105,7 +107,7 @@ def _commit(run: Run, prepared: _Prepared) -> None:
     )
     record(run, "manifest_signed", {"manifest": run.manifest, "preprocessing_digest": prepared.manifest.preprocessing_digest})
     record(run, "version_published", {"number": 0, "digest": version.digest, "parent_digest": None, "round": 0,
-                                      "aggregation_digest": None})
+                                      "aggregation_digest": None, "state_digest": None})
     open_round(run=run, number=1, attempt=1, base=version)
 
 

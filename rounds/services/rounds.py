@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
@@ -24,6 +25,21 @@ from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_
 from rounds.services.pooling import pool_version
 
 LEASE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it.
+
+    ``mean_digest``: the opened mean that stood for masked updates.
+    """
+
+    digest: str
+    size: int
+    state_digest: str | None
+    state_bytes: int
+    geometry: Geometry
+    mean_digest: str = ""
 
 
 def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
@@ -133,12 +149,8 @@ def give_back_lease(*, round_: Round, owner: str, after_s: float = 0.0) -> bool:
 
 
 @transaction.atomic(durable=True)
-def publish_version(
-    *, round_: Round, digest: str, size: int, geometry: Geometry, mean: str = ""
-) -> ModelVersion | None:
-    """Make the aggregated weights the next version, and open the next round or begin the closing evaluation.
-
-    ``mean``: the digest of the opened mean that stood for masked updates.
+def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
+    """Make the aggregated weights and the server's vectors the next version, and open the next round or begin the closing evaluation.
 
     None when another worker published first: equal manifests gave the same bytes, so nothing is lost.
     """
@@ -146,19 +158,15 @@ def publish_version(
     run = round_.run
     if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
         return None
-    blob, _ = Blob.objects.get_or_create(digest=digest, defaults={"bytes": size})
+    _name_blobs(done)
     version = ModelVersion.objects.create(
-        run=run, number=round_.number, digest=digest, blob=blob, bytes=size, parent=round_.base, round=round_
+        run=run, number=round_.number, digest=done.digest, blob_id=done.digest, bytes=done.size, state_id=done.state_digest,
+        parent=round_.base, round=round_,
     )
-    body = {"number": version.number, "digest": digest, "parent_digest": round_.base.digest, "round": round_.number,
-            "aggregation_digest": round_.aggregation_digest}
-    if mean:
-        Blob.objects.get_or_create(digest=mean, defaults={"bytes": size})
-        round_.cohorts.filter(stage=CohortStage.DONE).update(mean_id=mean)
-        body["mean_digest"] = mean
-    else:
-        _note_geometry(round_, geometry)
-    record(run, "version_published", body)
+    _note_geometry(round_, done)
+    record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
+                                      "round": round_.number, "aggregation_digest": round_.aggregation_digest,
+                                      "state_digest": done.state_digest, "mean_digest": done.mean_digest or None})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -167,7 +175,21 @@ def publish_version(
     return version
 
 
-def _note_geometry(round_: Round, geometry: Geometry) -> None:
+def _name_blobs(done: Aggregated) -> None:
+    rows = [Blob(digest=done.digest, bytes=done.size)]
+    if done.state_digest:
+        rows.append(Blob(digest=done.state_digest, bytes=done.state_bytes))
+    if done.mean_digest:
+        rows.append(Blob(digest=done.mean_digest, bytes=done.size))
+    Blob.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _note_geometry(round_: Round, done: Aggregated) -> None:
+    """Norm and direction of each update; of masked ones nobody knows them, and the mean is noted instead."""
+    if done.mean_digest:
+        round_.cohorts.filter(stage=CohortStage.DONE).update(mean_id=done.mean_digest)
+        return
+    geometry = done.geometry
     updates = in_manifest_order(round_)
     for i, update in enumerate(updates):
         update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])
@@ -185,18 +207,9 @@ def _begin_closing(run: Run) -> None:
 
 @transaction.atomic(durable=True)
 def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
-    """Give up an open attempt and open the next one; after ``attempts`` the run pauses and says why."""
-    return _abandon(lock_round(round_), RoundState.OPEN, reason, attempts)
-
-
-@transaction.atomic(durable=True)
-def give_up_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
-    """Give up an attempt whose numbers cannot become a version; else as ``abandon_round``."""
-    return _abandon(lock_round(round_), RoundState.AGGREGATING, reason, attempts)
-
-
-def _abandon(round_: Round, was: RoundState, reason: str, attempts: int) -> bool:
-    if round_.state != was or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+    """Give up an attempt and open the next one; after ``attempts`` the run pauses and says why."""
+    round_ = lock_round(round_)
+    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
         return False
     run = round_.run
     if not run.is_async:
@@ -209,6 +222,21 @@ def _abandon(round_: Round, was: RoundState, reason: str, attempts: int) -> bool
         record(run, "run_paused", {"reason": reason})
     else:
         open_round(run=run, number=round_.number, attempt=round_.attempt + 1, base=round_.base)
+    hint_after_commit(run)
+    return True
+
+
+@transaction.atomic(durable=True)
+def give_up_round(*, round_: Round, reason: str) -> bool:
+    """No version can come of a closed round: it is abandoned, and the run pauses until a person has decided."""
+    round_ = lock_round(round_)
+    if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+        return False
+    run = round_.run
+    record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
+    if run.state == RunState.RUNNING:
+        move_run(run, RunEvent.PAUSE, reason=reason)
+        record(run, "run_paused", {"reason": reason})
     hint_after_commit(run)
     return True
 

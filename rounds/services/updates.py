@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.db import transaction
 
 from audit.context import speak_of
+from clientagent.wire.codecs import coded_bytes, decode_file
 from clientagent.wire.errors import (
     BaseMismatch,
+    CodecInvalid,
     CountsInvalid,
     DigestMismatch,
     Malformed,
@@ -18,7 +22,9 @@ from clientagent.wire.errors import (
 )
 from clientagent.wire.messages import EvaluationCounts, UpdateManifest
 from clientagent.wire.metrics import from_sparse
+from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Signed
+from clientagent.wire.strategies import LOSSES_COUNT, STEPS_COUNT, steps_of, uplink_layout
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
@@ -35,6 +41,20 @@ from rounds.services.statements import earlier_receipt, issue_receipt, open_stat
 
 def layout_for(run: Run) -> Layout:
     return layout_of(run.plan.document, run.inputs or 0)
+
+
+def uplink_for(run: Run) -> Layout:
+    """What an update of this run holds once it is plain."""
+    return uplink_layout(run.plan.document, run.inputs or 0)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An update's vector as the portal found it: its L2 norm (None for words under a mask), and the digest of the plain file where a
+    codec stood for one."""
+
+    norm: float | None
+    decoded: str | None = None
 
 
 _OF_A_PLACE = (
@@ -75,11 +95,31 @@ def check_manifest(participation: Participation, manifest: UpdateManifest) -> No
         return
     if manifest.masked is not None:
         raise Malformed(expected="a plain update, as the plan says", got="a masked one")
-    expected = layout_for(run).file_bytes
-    if manifest.update_bytes != expected:
-        raise TensorsMismatch(expected=f"an update of {expected} bytes", got=f"{manifest.update_bytes} bytes")
+    _check_size(run, manifest)
+    _check_claims(run.plan.document, manifest)
     if manifest.counts is not None:
         check_counts(run, participation.institution.slug, manifest.counts, round_.base)
+
+
+def _check_size(run: Run, manifest: UpdateManifest) -> None:
+    plan, layout = run.plan.document, uplink_for(run)
+    least, most = coded_bytes(plan.compression, layout)
+    if manifest.codec != plan.compression.codec:
+        raise CodecInvalid(expected=f"an update under the plan's codec {plan.compression.codec}", got=manifest.codec)
+    if not least <= manifest.update_bytes <= most:
+        bounds = f"{most}" if least == most else f"{least} to {most}"
+        raise TensorsMismatch(expected=f"an update of {bounds} bytes", got=f"{manifest.update_bytes} bytes")
+    if manifest.plain_bytes != layout.file_bytes:
+        raise TensorsMismatch(expected=f"{layout.file_bytes} bytes without a codec", got=f"{manifest.plain_bytes} bytes")
+
+
+def _check_claims(plan: Plan, manifest: UpdateManifest) -> None:
+    """Figures beside the vectors that move the result under this strategy. Raises ``CountsInvalid``."""
+    name, steps = plan.strategy.name, steps_of(plan, manifest.rows)
+    if name in STEPS_COUNT and manifest.steps != steps:
+        raise CountsInvalid(expected=f"the {steps} steps that the plan makes of {manifest.rows} rows", got=str(manifest.steps))
+    if name in LOSSES_COUNT and manifest.base_loss is None and manifest.rows:
+        raise CountsInvalid(expected=f"the base's loss on the training rows, which {name} needs", got="none")
 
 
 def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVersion) -> None:
@@ -93,11 +133,18 @@ def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVe
         from_sparse(split, run.plan.document.evaluation.bins)
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> float | None:
-    """Digest, shapes, types, finiteness; returns the L2 norm as the portal computes it, None for words under a mask."""
+def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> Checked:
+    """Digest, shapes, types, finiteness; what a codec made small is in the store as a plain file afterwards."""
     if writer.digest != manifest.update_digest:
         raise DigestMismatch(expected=manifest.update_digest, got=writer.digest)
-    return None if is_masked(run) else check_file(writer.temporary, layout_for(run))
+    if is_masked(run):
+        return Checked(None)
+    compression, layout = run.plan.document.compression, uplink_for(run)
+    if compression.codec == "none":
+        return Checked(check_file(writer.temporary, layout))
+    with blobs.writing(limit=layout.file_bytes) as plain:
+        norm = decode_file(writer.temporary, compression, layout, plain.write)
+        return Checked(norm, plain.keep())
 
 
 def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
@@ -110,7 +157,7 @@ def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:
 
 @transaction.atomic(durable=True)
 def accept_update(
-    *, identity: AgentIdentity, participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float | None
+    *, identity: AgentIdentity, participation: Participation, statement: Signed, manifest: UpdateManifest, checked: Checked
 ) -> Receipt:
     """Accept checked bytes that are already in the blob store; the run's row is locked, so no closing can come between.
 
@@ -129,7 +176,7 @@ def accept_update(
     counts, into = _destination(participation, run, manifest)
     if counts:
         take_masked(identity, participation, manifest)
-        _store(participation, statement, manifest, norm, into)
+        _store(participation, statement, manifest, checked, into)
         crashing.moving("phase:received")
     else:
         held = (Phase.RECEIVED, Phase.ACCEPTED)
@@ -177,12 +224,18 @@ def repeated(
     raise UpdateConflict(expected=update.digest, got=manifest.update_digest)
 
 
-def _store(participation: Participation, statement: Signed, manifest: UpdateManifest, norm: float | None, into: Round | None) -> None:
-    Blob.objects.bulk_create([Blob(digest=manifest.update_digest, bytes=manifest.update_bytes)], ignore_conflicts=True)
+def _store(
+    participation: Participation, statement: Signed, manifest: UpdateManifest, checked: Checked, into: Round | None
+) -> None:
+    rows = [Blob(digest=manifest.update_digest, bytes=manifest.update_bytes)]
+    if checked.decoded:
+        rows.append(Blob(digest=checked.decoded, bytes=manifest.plain_bytes))
+    Blob.objects.bulk_create(rows, ignore_conflicts=True)
     moment = now()
     Update.objects.create(
         participation=participation, digest=manifest.update_digest, blob_id=manifest.update_digest, bytes=manifest.update_bytes,
-        rows=manifest.rows, norm=norm, steps=manifest.steps, train_loss=manifest.train_loss,
+        decoded_id=checked.decoded, plain_bytes=manifest.plain_bytes, rows=manifest.rows, norm=checked.norm, steps=manifest.steps,
+        train_loss=manifest.train_loss, base_loss=manifest.base_loss,
         training_s=manifest.training_s, manifest=statement.model_dump(mode="json"), manifest_digest=statement.digest,
         received_at=moment, into=into, staleness=max(0, into.number - participation.round.number) if into else 0,
     )

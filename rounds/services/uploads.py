@@ -17,6 +17,7 @@ from rounds import blobs, crashing
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
 from rounds.services.updates import (
+    Checked,
     accept_update,
     check_bytes,
     check_manifest,
@@ -93,19 +94,19 @@ def complete_upload(*, identity: AgentIdentity, upload_id: str, update_digest: s
 
 def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest: UpdateManifest) -> Receipt:
     try:
-        norm = _assemble(upload, manifest)
+        checked = _assemble(upload, manifest)
     except Truncated:  # or another request was first, and has cleared the parts away
         if receipt := repeated(identity, statement, manifest, upload.participation):
             return receipt
         raise
     crashing.reached("parts:assembled")
     return accept_update(
-        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, norm=norm
+        identity=identity, participation=upload.participation, statement=statement, manifest=manifest, checked=checked
     )
 
 
-def _assemble(upload: Upload, manifest: UpdateManifest) -> float | None:
-    """Put the parts together in the store; returns the norm. A part that is not what its row says is asked for again."""
+def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
+    """Put the parts together in the store; returns what was found in them. A part that is not what its row says is asked for again."""
     here = dict(upload.parts.values_list("number", "digest"))
     _require_parts(upload, sorted(set(range(upload.parts_expected)) - here.keys()))
     with blobs.writing(limit=upload.total_bytes) as writer:
@@ -114,9 +115,9 @@ def _assemble(upload: Upload, manifest: UpdateManifest) -> float | None:
         if writer.digest != manifest.update_digest:
             damaged = [number for number, digest in here.items() if hashlib.sha256(_read(upload, number)).hexdigest() != digest]
             _require_parts(upload, sorted(damaged))
-        norm = check_bytes(upload.participation.round.run, manifest, writer)
+        checked = check_bytes(upload.participation.round.run, manifest, writer)
         writer.keep(expected=manifest.update_digest)
-    return norm
+    return checked
 
 
 def _read(upload: Upload, number: int) -> bytes:

@@ -94,12 +94,13 @@ def _drawn(form: PlanForm, section: Any) -> dict[str, Any]:
             "path": f"{section.name}.{switch.name}",
             "on": form.value(f"{section.name}.{switch.name}") is not None,
             "problem": form.unsupported.get(f"{section.name}.{switch.name}", ""),
+            "conflict": form.problems.get(f"{section.name}.{switch.name}", ""),
             "fields": [shown(form, spec) for spec in switch.fields],
         }
         for switch in section.switches
     ]
     fields = [shown(form, spec) for spec in section.fields]
-    count = sum(1 for field in fields if field.problem) + sum(1 for switch in switches if switch["problem"])
+    count = sum(1 for field in fields if field.problem) + sum(1 for switch in switches if switch["problem"] or switch["conflict"])
     on = [str(switch["section"].title) for switch in switches if switch["on"]]
     brief = " · ".join([f"{field.spec.label} {field.text}" for field in fields if not field.hidden and field.text] + on)
     is_open = bool(count) or section.name in OPEN_SECTIONS

@@ -306,7 +306,7 @@ class PortalDouble:
         self.number = number
         self.record("version_published", {
             "number": number, "digest": sha256_hex(self.file(number)), "parent_digest": parent, "round": round_,
-            "aggregation_digest": aggregation,
+            "aggregation_digest": aggregation, "state_digest": None,
         })  # fmt: skip
 
     # -------------------------------------------------------------------- updates
@@ -360,7 +360,11 @@ class PortalDouble:
         aggregation = m.AggregationManifest(
             run=self.run, round=self.round, attempt=self.attempt, base_number=self.number, base_digest=manifest.base_digest,
             strategy=self.plan.strategy.model_dump(mode="json"),
-            entries=[m.AggregationEntry(institution=SLUG, update_digest=manifest.update_digest, rows=manifest.rows, weight=1.0)],
+            participants=1,
+            entries=[m.AggregationEntry(
+                institution=SLUG, update_digest=manifest.update_digest, rows=manifest.rows, weight=1.0, share=1.0,
+                steps=manifest.steps, base_loss=manifest.base_loss,
+            )],
         )  # fmt: skip
         self.record("round_closed", {
             "round": self.round, "attempt": self.attempt, "aggregation": aggregation.model_dump(mode="json"),

@@ -108,11 +108,19 @@ def test_the_browsers_click_counts_only_where_the_bank_says_so(tmp_path, trusted
 
 def test_what_this_version_cannot_run_is_refused_whatever_the_policy_says(tmp_path):
     rules = policy(tmp_path, '[accept]\nprojects = ["retail-credit"]\n' + DATA)
-    plan = a_plan(strategy__name="krum")
+    plan = a_plan(model__family="ours@" + "0" * 64)
     yes = Verdict("approved", "hand")
     found = decide(plan, rules, institution="north", hand=yes, portal_approval=True)
     assert found.decision == "refused"
-    assert "strategy.name" in found.reason
+    assert "model.family" in found.reason
+
+
+def test_choices_that_do_not_go_together_are_refused_even_if_a_person_approved_them(tmp_path):
+    rules = policy(tmp_path, '[accept]\nprojects = ["retail-credit"]\n' + DATA)
+    plan = a_plan(strategy={"name": "krum", "byzantine": 3})
+    found = decide(plan, rules, institution="north", hand=Verdict("approved", "hand"), portal_approval=True)
+    assert found.decision == "refused"
+    assert "krum needs at least 9 banks" in found.reason
 
 
 def test_a_plan_without_this_bank_is_refused(tmp_path):
@@ -131,6 +139,8 @@ def test_without_torch_a_plan_that_trains_waits(tmp_path):
     ask = {"institution": "north", "hand": None, "portal_approval": False, "can_train": False}
     assert decide(a_plan(), rules, **ask).decision == "pending"
     assert decide(a_plan(training__epochs=0), rules, **ask).decision == "approved"
+    newton = a_plan(strategy__name="newton", model={"family": "logistic"})
+    assert decide(newton, rules, **ask).decision in ("approved", "refused")  # without torch a bank can sum
 
 
 def test_a_tables_path_starts_in_the_policys_folder(tmp_path):

@@ -175,7 +175,8 @@ class LightAgent:
         ready = UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
-            agent_id=self.portal.identity.agent_id, rows=self.rows, steps=3, training_s=0.1, counts=counts, environment=ENVIRONMENT,
+            agent_id=self.portal.identity.agent_id, rows=self.rows, steps=3, training_s=0.1, plain_bytes=1000,
+            counts=counts, environment=ENVIRONMENT,
         )
         self._plain[order.run, order.round, order.attempt] = ready, self.difference(order, plan, inputs)
         return self.portal.ready(order.run, self._sign(ready))
@@ -213,8 +214,8 @@ class LightAgent:
         statement = self._sign(messages.UpdateManifest(
             run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
             base_number=ready.base_number, base_digest=ready.base_digest, institution=self.slug, agent_id=ready.agent_id,
-            update_digest=sha256_hex(data), update_bytes=len(data), rows=self.rows, norm=None, steps=3, train_loss=None,
-            training_s=0.1, masked=party.masked, environment=ENVIRONMENT,
+            update_digest=sha256_hex(data), update_bytes=len(data), plain_bytes=ready.plain_bytes,
+            rows=self.rows, norm=None, steps=3, train_loss=None, training_s=0.1, masked=party.masked, environment=ENVIRONMENT,
         ))
         self._update_path(statement).write_bytes(data)
         return self.portal.update(statement, self._update_path(statement), lambda *_: None).next
@@ -235,8 +236,8 @@ class LightAgent:
         statement = self._sign(messages.UpdateManifest(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
-            agent_id=self.portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data), rows=self.rows,
-            norm=1.0, steps=3, train_loss=0.5, training_s=0.1, counts=counts,
+            agent_id=self.portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
+            plain_bytes=len(data), rows=self.rows, norm=1.0, steps=3, train_loss=0.5, training_s=0.1, counts=counts,
             environment=ENVIRONMENT,
         ))
         self._update_path(statement).write_bytes(data)

@@ -41,7 +41,7 @@ class MaskedBank(ScriptedBank):
         )
         self.ready = UpdateReady(
             **{name: order[name] for name in ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest")},
-            institution=self.slug, agent_id=str(self.bank.agent.pk), rows=self.rows, steps=3, training_s=0.1,
+            institution=self.slug, agent_id=str(self.bank.agent.pk), rows=self.rows, steps=3, training_s=0.1, plain_bytes=1000,
             counts=counts if order["evaluate"] else None, environment=ENVIRONMENT,
         )
         return self.post("ready", self.ready)
@@ -101,7 +101,8 @@ class MaskedBank(ScriptedBank):
         manifest = messages.UpdateManifest(**{
             **{name: getattr(ready, name) for name in ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest")},
             "institution": self.slug, "agent_id": ready.agent_id, "update_digest": sha256_hex(data), "update_bytes": len(data),
-            "rows": self.rows, "norm": None, "steps": 3, "train_loss": None, "training_s": 0.1, "masked": word,
+            "plain_bytes": ready.plain_bytes, "rows": self.rows, "norm": None, "steps": 3, "train_loss": None,
+            "training_s": 0.1, "masked": word,
             "environment": ENVIRONMENT, **changes,
         })
         return self.sign(manifest), data

@@ -96,7 +96,8 @@ class ScriptedBank:
             "run": order["run"], "manifest_digest": order["manifest_digest"], "round": order["round"],
             "attempt": order["attempt"], "base_number": order["base_number"], "base_digest": order["base_digest"],
             "institution": self.slug, "agent_id": str(self.bank.agent.pk), "update_digest": sha256_hex(data),
-            "update_bytes": len(data), "rows": self.rows, "norm": 1.0, "steps": 3, "train_loss": 0.5, "training_s": 0.1,
+            "update_bytes": len(data), "plain_bytes": len(data), "rows": self.rows, "norm": 1.0, "steps": 3,
+            "train_loss": 0.5, "training_s": 0.1,
             "counts": counts, "environment": messages.Environment(agent_version="1", python="3.11", numpy="2"), **changes,
         })
         return self.sign(manifest), data

@@ -87,7 +87,12 @@ def test_conditions_name_fields_that_exist() -> None:
         {"model": {"family": "mlp", "hidden": [8, 4], "dropout": 0.25}},
         {"training": {"learning_rate": 0.0125, "seed": 7}},
         {"schedule": {"rounds": 3, "quorum": 0.5, "required": ["north"], "deadline_s": 90}},
-        {"privacy": {"record_dp": {"epsilon": 2.5}, "min_banks": 2, "min_banks_reason": "x"}},
+        {
+            "privacy": {
+                "record_dp": {"epsilon": 2.5, "bounds": {"income": (0.0, 1e6)}}, "min_banks": 2, "min_banks_reason": "x",
+            },
+            "schedule": {"select": "last"},
+        },
         {"features": [{"name": "a", "kind": "categorical", "categories": [1, 2, "x y"]}, {"name": "b", "kind": "numeric"}]},
     ],
 )
@@ -133,6 +138,42 @@ def test_what_this_version_cannot_run_is_explained_and_not_frozen(project, admin
     assert list(response.context["form"].unsupported) == ["evaluation.segment"]
     assert "Not in this version yet." in unescape(response.content.decode())
     assert PlanRow.objects.count() == 0
+
+
+def checked(project, admin, **changes):
+    data = posted(parse_plan(document(**changes)))
+    lists = {key: data.getlist(key) for key in data} | {"intent": ["check"]}
+    response = browser(admin).post(reverse("rounds:plan-new", args=[project.slug]), lists)
+    return response.context["form"], unescape(response.content.decode())
+
+
+def test_choices_that_do_not_go_together_are_refused_beside_their_field(project, admin) -> None:
+    form, page = checked(project, admin, strategy={"name": "krum"})
+    assert form.plan is None
+    assert "krum needs at least 5 banks in every round" in form.problems["strategy.byzantine"]
+    assert form.problems["strategy.byzantine"] in page
+    with pytest.raises(PlanInvalid, match="strategy.byzantine"):
+        services.freeze_plan(project=project, plan=parse_plan(document(strategy={"name": "krum"})), user=admin)
+
+
+def test_a_conflict_of_a_switch_stands_beside_the_switch(project, admin) -> None:
+    private = {"record_dp": {"epsilon": 2.0}, "min_banks": 2, "min_banks_reason": "x"}
+    _form, page = checked(project, admin, strategy={"name": "newton"}, privacy=private)
+    assert "Newton sends exact sums over customers" in page
+
+
+def test_what_a_plan_says_in_vain_is_told_and_not_refused(project, admin) -> None:
+    form, page = checked(project, admin, strategy={"name": "fedavg", "mu": 0.5})
+    assert form.plan is not None
+    assert form.notes == {"strategy.mu": "fedavg does not use this number."}
+    assert "fedavg does not use this number." in page
+
+
+def test_the_menu_says_when_to_choose_a_strategy_and_which_number_an_empty_field_stands_for(project, admin) -> None:
+    _form, page = checked(project, admin, strategy={"name": "fedprox"})
+    assert "When banks differ much or train for several epochs" in page
+    assert 'name="strategy.mu" value="" inputmode="decimal" autocomplete="off"' in page
+    assert 'placeholder="0.01"' in page
 
 
 def test_freezing_shows_the_document_and_its_hash(project, admin) -> None:

@@ -25,6 +25,8 @@ from clientagent.wire.tensors import Layout, pack, unpack
 BFLOAT16, INT8 = Compression(codec="bfloat16"), Compression(codec="int8")
 TOPK = Compression(codec="topk", share=0.05)
 ALL = pytest.mark.parametrize("compression", [BFLOAT16, INT8, TOPK], ids=lambda c: c.codec)
+LEAST_INT8 = 127 * float(np.finfo(np.float32).tiny)
+"""A block whose largest value lies below travels as zeros."""
 floats = st.floats(-(2.0**100), 2.0**100, width=32)
 vectors = arrays.arrays(np.float32, st.integers(1, 700), elements=floats)
 
@@ -71,7 +73,13 @@ def test_int8_is_within_a_step_of_its_block(flat, seed):
     sent = encode(flat, INT8, chance(seed)).sent
     for at in range(0, len(flat), BLOCK):
         block = flat[at : at + BLOCK]
-        assert np.abs(sent[at : at + BLOCK] - block).max() <= np.abs(block).max() / 127 * 1.001 + 1e-37
+        assert np.abs(sent[at : at + BLOCK] - block).max() <= np.abs(block).max() / 127 * 1.001 + LEAST_INT8
+
+
+@pytest.mark.parametrize(("largest", "travels"), [(LEAST_INT8 * 0.99, False), (LEAST_INT8 * 1.01, True)])
+def test_int8_blocks_whose_step_is_no_normal_number_travel_as_zeros(largest, travels):
+    sent = encode(np.array([largest], np.float32), INT8, chance()).sent
+    assert sent == (pytest.approx(largest, rel=1e-3) if travels else 0)
 
 
 def test_int8_rounds_without_bias():

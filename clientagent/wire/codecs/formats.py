@@ -41,7 +41,10 @@ def bfloat16_values(raw: bytes, values: int) -> Array:
 
 # -------------------------------------------------------------------------- int8
 def int8_bytes(flat: Array, random: np.random.Generator | None) -> bytes:
-    """Scales, then steps. ``random`` rounds stochastically; without it to the nearest."""
+    """Scales, then steps. ``random`` rounds stochastically; without it to the nearest.
+
+    A block whose step would be below the smallest normal float32 (1.2e-38) is sent as zeros: machines disagree on such numbers.
+    """
     wide = np.zeros(blocks_of(len(flat)) * BLOCK)
     wide[: len(flat)] = flat
     rows = wide.reshape(-1, BLOCK)

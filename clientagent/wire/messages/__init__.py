@@ -6,6 +6,13 @@ from clientagent.wire.messages.enrolment import Enrolment, EnrolmentRequest
 from clientagent.wire.messages.evaluation import EvaluationCounts, EvaluationReport, SplitCounts
 from clientagent.wire.messages.ledger import Head, HeadUpdate
 from clientagent.wire.messages.plans import Decision, PlanDocument, PlanNotice
+from clientagent.wire.messages.privacy import (
+    PrivacyCountersignature,
+    PrivacyEvent,
+    PrivacyHead,
+    PrivacyHeadUpdate,
+    PrivacyStatement,
+)
 from clientagent.wire.messages.statistics import (
     CategoricalInput,
     CategoricalStatistics,
@@ -40,7 +47,8 @@ __all__ = [
     "Acknowledgement", "AggregationEntry", "AggregationManifest", "CategoricalInput", "CategoricalStatistics",
     "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest", "Environment", "EvaluationCounts",
     "EvaluationReport", "Head", "HeadUpdate", "Id", "Instant", "ManifestAnswer", "Message", "NumericInput",
-    "NumericStatistics", "PlanDocument", "PlanNotice", "PreprocessingSpec", "Progress", "Receipt", "ReceiptAnswer",
+    "NumericStatistics", "PlanDocument", "PlanNotice", "PreprocessingSpec", "PrivacyCountersignature",
+    "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyStatement", "Progress", "Receipt", "ReceiptAnswer",
     "RosterEntry", "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
     "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WorkAnswer", "WorkOrder", "WorkRefusal",
 ]

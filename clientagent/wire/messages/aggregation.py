@@ -11,16 +11,23 @@ from clientagent.wire.plan import Slug
 
 
 class AggregationEntry(Message):
+    """One update and what its bank said of it. ``share``: the bank's weight in the RunManifest's roster."""
+
     institution: Slug
     update_digest: Digest
     rows: Count
     weight: Annotated[float, Field(ge=0, le=1)]
     staleness: Count = 0
+    share: Annotated[float, Field(ge=0, le=1)]
+    steps: Count
+    base_loss: Annotated[float, Field(ge=0)] | None = None
 
 
 class AggregationManifest(Message):
     """What a closing round commits before any arithmetic: equal manifests give bit-identical models.
 
+    ``participants``: banks on the roster. ``base_state_digest``: the server's vectors that belong to the base, null where all are
+    zero or the strategy keeps none.
     ``cohort``: under secure aggregation the cohort whose sum was opened; the entries are its survivors' masked vectors.
     """
 
@@ -29,6 +36,8 @@ class AggregationManifest(Message):
     attempt: Count
     base_number: Count
     base_digest: Digest
+    base_state_digest: Digest | None = None
+    participants: Annotated[int, Field(ge=1, le=10_000)]
     strategy: dict[str, object]
     entries: list[AggregationEntry]
     cohort: Digest | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
+from clientagent.wire.messages.privacy import PrivacyStatement
 from clientagent.wire.plan import Column, Slug
 from clientagent.wire.signing import Document
 
@@ -55,6 +56,7 @@ class StatisticsReport(Document):
     numeric: list[NumericStatistics]
     categorical: list[CategoricalStatistics]
     data_digest: Digest
+    privacy: PrivacyStatement | None = None
 
 
 class Unfit(Document):

@@ -9,6 +9,7 @@ from pydantic import Field
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
 from clientagent.wire.messages.evaluation import EvaluationCounts
 from clientagent.wire.messages.ledger import HeadUpdate
+from clientagent.wire.messages.privacy import PrivacyStatement
 from clientagent.wire.messages.work import WorkAnswer
 from clientagent.wire.plan import Slug
 from clientagent.wire.signing import Document, Signed
@@ -27,6 +28,8 @@ class Environment(Message):
 class UpdateManifest(Document):
     """What an agent says about its update; the agent's signature makes it the receipt's first half.
 
+    ``plain_bytes``: what the same update takes without a codec. ``base_loss``: mean loss of the base on the training rows, told
+    only where the strategy needs it.
     ``masked``: under secure aggregation the bank's signed word in its cohort. The update is then the masked vector, 4 bytes a word
     and nothing else; norm, loss and counts would tell of this bank alone and are left out.
     """
@@ -42,14 +45,17 @@ class UpdateManifest(Document):
     agent_id: Id
     update_digest: Digest
     update_bytes: Count
-    codec: Literal["none"] = "none"
+    codec: Literal["none", "bfloat16", "int8", "topk"] = "none"
+    plain_bytes: Count
     rows: Count
     norm: Annotated[float, Field(ge=0)] | None
     steps: Count
     train_loss: float | None
+    base_loss: Annotated[float, Field(ge=0)] | None = None
     training_s: Annotated[float, Field(ge=0)]
     counts: EvaluationCounts | None = None
     masked: Signed | None = None
+    privacy: PrivacyStatement | None = None
     environment: Environment
 
 
@@ -74,10 +80,14 @@ class Receipt(Document):
 
 
 class ReceiptAnswer(Message):
-    """The answer to updates, uploads/{id}/complete, statistics, evaluations, acknowledgements and decisions."""
+    """The answer to updates, uploads/{id}/complete, statistics, evaluations, acknowledgements and decisions.
+
+    ``privacy``: the portal's ``PrivacyCountersignature``, where the statement told of a privacy ledger.
+    """
 
     receipt: Signed
     head: HeadUpdate | None = None
+    privacy: Signed | None = None
     next: WorkAnswer | None = None
 
 

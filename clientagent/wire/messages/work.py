@@ -52,6 +52,8 @@ class WorkOrder(Document):
     """One signed piece of work for one agent.
 
     ``train``: evaluate the base where ``evaluate`` says so, train from it, upload the update.
+    ``state_digest``: the server's vectors of the base where a bank trains with them; null while they are zero.
+    ``aggregated``: this bank's last update that was used; what the bank kept with that one is what it goes on from.
     ``evaluate``: only evaluate the base. ``collect``: fetch the run's result, verify, store, acknowledge.
     """
 
@@ -65,6 +67,8 @@ class WorkOrder(Document):
     base_number: Count
     base_digest: Digest
     base_bytes: Count
+    state_digest: Digest | None = None
+    aggregated: Digest | None = None
     evaluate: bool
     deadline_utc: Instant
     epoch: Count = 0

@@ -14,8 +14,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from clientagent.wire.capabilities import require_supported
+from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import Refusal
-from clientagent.wire.plan import Plan
+from clientagent.wire.plan import Plan, parse_plan
 from rounds.rehearsal import faults, planning, processes, report, scratch, tools
 from rounds.rehearsal.banks import Bank, remembered
 from rounds.rehearsal.federation import assemble, started
@@ -94,6 +95,7 @@ class Rehearsal:
             self.say("splitting the table while the portal starts")
             banks = self._split(positive)
             plan = self._plan(plan_file, banks, positive)
+            require_combinable(plan)
             require_supported(plan)
             faults.require_fit(injected, plan)
             self.say(f"portal at {portal.wait()}; plan {plan.hash[:16]}, {len(banks)} banks")
@@ -140,7 +142,14 @@ class Rehearsal:
                     "--participants", ",".join(slugs), "--project", self._project,
                 ), source="the draft",
             )  # fmt: skip
-        return planning.finished(document, seed=options["seed"], settings=options["settings_of_plan"])
+        plan = planning.finished(document, seed=options["seed"], settings=options["settings_of_plan"])
+        return self._with_knowledge(plan) if from_file is None and plan.privacy.record_dp else plan
+
+    def _with_knowledge(self, plan: Plan) -> Plan:
+        """A drafted plan gets the bounds and categories that noise needs; a real one takes them from the data dictionary."""
+        self.say("bounds of numbers and lists of categories are read off this table, in place of a data dictionary")
+        (self.folder / "plan.json").write_text(plan.canonical_text)
+        return parse_plan(tools.run_json("knowledge", "--plan", str(self.folder / "plan.json"), "--data", self.options["data"]))
 
     @property
     def _project(self) -> str:

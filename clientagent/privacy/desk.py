@@ -1,0 +1,76 @@
+"""Whose privacy a plan spends at this bank, and what the portal has seen of that: the agent's one way to its privacy ledgers."""
+
+from __future__ import annotations
+
+import logging
+
+from clientagent.approval import utc_now
+from clientagent.home import Home
+from clientagent.policy import load_policy
+from clientagent.portal import Portal
+from clientagent.privacy.ledger import PrivacyLedger
+from clientagent.privacy.releases import Release, Releases
+from clientagent.wire.errors import PrivacyLedgerLocked
+from clientagent.wire.messages import PrivacyCountersignature, PrivacyStatement, UpdateManifest
+from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.accounting import NoiseCache
+from clientagent.wire.signing import Signed, parse
+
+log = logging.getLogger("fedagent.privacy")
+
+
+def ledger_of(home: Home, lineage: str) -> PrivacyLedger:
+    """The ledger of a lineage as it is on disk. Raises ``LedgerBroken``."""
+    return PrivacyLedger(home.privacy_path, institution=home.require_identity().institution, lineage=lineage, now=utc_now)
+
+
+class PrivacyDesk:
+    """Holds the ledgers that this agent's process writes."""
+
+    def __init__(self, home: Home, portal: Portal) -> None:
+        self._home, self._portal = home, portal
+        self._ledgers: dict[str, PrivacyLedger] = {}
+        self._releases: tuple[tuple[object, ...], Releases] | None = None
+
+    def ledger(self, lineage: str) -> PrivacyLedger:
+        if lineage not in self._ledgers:
+            self._ledgers[lineage] = ledger_of(self._home, lineage)
+        return self._ledgers[lineage]
+
+    def releases(self, plan: Plan, *, run: str, rows: int) -> Releases:
+        """Of a run under record_dp. Raises ``PolicyInvalid``, ``PlanUnsupported`` and ``BudgetExceeded``."""
+        policy = load_policy(self._home.policy_path)
+        budget, lineage = policy.accept.max_record_epsilon, policy.lineage_of(plan.project)
+        key = (run, rows, budget, lineage)
+        if self._releases is None or self._releases[0] != key:
+            cache = NoiseCache(self._home.privacy_path / "noise.json")
+            folder = self._home.run(run).privacy_path
+            made = Releases(plan, self.ledger(lineage), folder, run=run, rows=rows, budget=budget, cache=cache)
+            self._releases = key, made
+        return self._releases[1]
+
+    def begin(self, plan: Plan, *, run: str, rows: int, base_digest: str, slot: int) -> tuple[Releases, Release] | None:
+        """An update's reservation; None for a plan without record_dp. Raises ``BudgetExceeded``, ``PrivacyLedgerLocked``."""
+        if plan.privacy.record_dp is None:
+            return None
+        releases = self.releases(plan, run=run, rows=rows)
+        return releases, releases.begin(base_digest, slot=slot)
+
+    def leaving(self, run: str, statement: PrivacyStatement | None) -> None:
+        """The first byte of what this statement protects is about to leave."""
+        if statement is not None:
+            self.ledger(statement.subject).commit(run, statement.event.release)
+
+    def update_leaving(self, manifest: Signed) -> None:
+        if manifest.document.get("privacy") is not None:
+            self.leaving(str(manifest.document["run"]), parse(UpdateManifest, manifest.document).privacy)
+
+    def confront(self, countersigned: Signed | None) -> None:
+        """Hold the portal's word on a ledger against ours. One that does not fit locks the ledger: later orders are refused."""
+        if countersigned is None:
+            return
+        word = self._portal.open(countersigned, PrivacyCountersignature)
+        try:
+            self.ledger(word.subject).confront(countersigned)
+        except PrivacyLedgerLocked as error:
+            log.critical("%s. %s", error.sentence, error.action)

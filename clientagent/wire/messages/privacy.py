@@ -1,0 +1,107 @@
+"""What bank and portal say about privacy: what protects a release, what it cost, and where the bank's privacy ledger stands.
+
+Nothing here tells more than noise covers: neither losses nor the share of clipped records nor norms before the noise. Epsilon is
+no part of an event: it is computed from all events together, and the epsilons of single events do not add up to it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, StringConstraints
+
+from clientagent.wire.messages.basis import Count, Digest, Instant, Message
+from clientagent.wire.plan import Slug
+from clientagent.wire.signing import Document, Signed
+
+Kind = Literal["dp_sgd", "gaussian", "discrete_gaussian"]
+Unit = Literal["record", "institution"]
+
+
+class Mechanism(NamedTuple):
+    """What an accountant needs to know; events that are equal in it are counted together before they are composed."""
+
+    kind: Kind
+    noise_multiplier: float
+    sampling_rate: float
+
+
+class PrivacyEvent(Message):
+    """``steps`` runs of one mechanism whose noise has ``noise_multiplier`` times the sensitivity ``clip``.
+
+    ``adjacency`` zero_out: neighbours differ in one unit whose contribution is replaced by nothing. ``delta`` is what the plan
+    allows for the whole run; ``failure`` is spent of it by what no noise covers (a category's name that passed its threshold).
+    """
+
+    release: Digest
+    mechanism: Kind
+    unit: Unit
+    adjacency: Literal["zero_out"] = "zero_out"
+    noise_multiplier: Annotated[float, Field(gt=0, le=1e6)]
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    steps: Annotated[int, Field(ge=1, le=10**9)] = 1
+    clip: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1e-2)]
+    failure: Annotated[float, Field(ge=0, lt=1e-2)] = 0.0
+    base_digest: Digest | None = None
+    accountant: str
+
+    @property
+    def what(self) -> Mechanism:
+        return Mechanism(self.mechanism, self.noise_multiplier, self.sampling_rate)
+
+
+Subject = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""What a ledger is about: the bank's own name of a dataset lineage, or a project."""
+Epsilon = Annotated[float, Field(ge=0)]
+
+
+class PrivacyHead(Document):
+    """An agent's signed word for where its privacy ledger stands. ``epoch`` counts reconciliations."""
+
+    type: Literal["privacy_head"] = "privacy_head"
+    institution: Slug
+    unit: Unit
+    subject: Subject
+    seq: Count
+    hash: Digest
+    epoch: Count = 0
+    at_utc: Instant
+
+
+class PrivacyHeadUpdate(Message):
+    """A head, and the content digests of the entries since ``since_seq``: enough to check that it extends what is known."""
+
+    head: Signed
+    since_seq: Count
+    links: list[Digest] = Field(max_length=100_000)
+
+
+class PrivacyCountersignature(Document):
+    """The portal's word that it has seen a head, and the last head it ever will accept something behind of."""
+
+    type: Literal["privacy_countersignature"] = "privacy_countersignature"
+    institution: Slug
+    unit: Unit
+    subject: Subject
+    seq: Count
+    hash: Digest
+    epoch: Count = 0
+    at_utc: Instant
+
+
+class PrivacyStatement(Message):
+    """What protects one release, and what was spent: for the run at the plan's delta, for the subject over all its projects.
+
+    ``budget`` is the bank's own bound for the subject; None where it set none.
+    """
+
+    event: PrivacyEvent
+    run_epsilon_before: Epsilon
+    run_epsilon: Epsilon
+    run_epsilon_allowed: Epsilon
+    subject: Subject
+    subject_epsilon: Epsilon
+    subject_delta: Annotated[float, Field(gt=0, lt=1)]
+    budget: Epsilon | None = None
+    head: PrivacyHeadUpdate

@@ -1,0 +1,180 @@
+"""Differential privacy for a whole bank: its update is clipped, and the sum of updates gets noise of a stated distribution.
+
+Plain mode: the portal adds a Gaussian (it sees single updates, so the promise is towards whoever sees the models). Under secure
+aggregation each bank adds a discrete Gaussian share in the ring, sized so that the honest survivors' shares alone make the stated
+noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clientagent.wire.combinations import require_combinable
+from clientagent.wire.errors import NotFinite, PlanInvalid, PrivacyUnsound
+from clientagent.wire.messages.privacy import PrivacyEvent
+from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.accounting import ACCOUNTANT, NoiseCache, epsilon_of, noise_for
+from clientagent.wire.privacy.discrete import Integers, discrete_gaussian
+from clientagent.wire.privacy.events import together
+from clientagent.wire.privacy.stream import Floats, Stream
+from clientagent.wire.privacy.terms import updates_of
+
+ADAPTIVE_FROM = 50
+"""Banks from which on an adaptive clip is affordable: with fewer, the noise on the share of clipped banks eats the budget."""
+FIRST_ADAPTIVE_CLIP = 0.1
+NEGLIGIBLE = 1e-9
+SAFETY = 1 - 1e-9
+"""Norms are float64; a clipped one is kept below the bound by more than its rounding."""
+
+
+@dataclass(frozen=True)
+class InstitutionTerms:
+    """``noise_multiplier`` is of all noise in a *sum*, relative to ``clip``; ``updates`` a bank may send in the run."""
+
+    epsilon: float
+    delta: float
+    clip: float
+    adaptive: bool
+    updates: int
+    banks: int
+    mechanism: Literal["gaussian", "discrete_gaussian"]
+    noise_multiplier: float
+
+    @property
+    def update_noise(self) -> float:
+        """What the updates' sum itself gets: more where a count of banks shares the release with it."""
+        return noise_beside_count(self.noise_multiplier, self.banks) if self.adaptive else self.noise_multiplier
+
+    def event(self, release: str, base_digest: str, clip: float | None = None) -> PrivacyEvent:
+        return PrivacyEvent(
+            release=release, mechanism=self.mechanism, unit="institution", noise_multiplier=self.noise_multiplier,
+            clip=clip or self.clip, delta=self.delta, base_digest=base_digest, accountant=ACCOUNTANT,
+        )
+
+    def epsilon_after(self, updates: int) -> float:
+        return epsilon_of(together([self.event("0" * 64, "0" * 64)], updates), self.delta) if updates else 0.0
+
+
+def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> InstitutionTerms:
+    """Raises ``PlanInvalid`` and ``BudgetExceeded``."""
+    bank = plan.privacy.institution_dp
+    if bank is None:
+        raise PlanInvalid(expected="privacy.institution_dp", got="none")
+    require_combinable(plan)
+    adaptive = bank.clip == "adaptive"
+    kind: Literal["gaussian", "discrete_gaussian"] = "discrete_gaussian" if plan.privacy.secure_aggregation else "gaussian"
+    updates = updates_of(plan)
+    noise = noise_for(bank.epsilon, bank.delta, steps=updates, kind=kind, cache=cache)
+    clip = FIRST_ADAPTIVE_CLIP if adaptive else float(bank.clip)
+    return InstitutionTerms(bank.epsilon, bank.delta, clip, adaptive, updates, len(plan.participants), kind, noise)
+
+
+# ------------------------------------------------------------------ at the bank
+@dataclass(frozen=True)
+class ClippedUpdate:
+    """``norm`` before; ``within`` says that nothing was cut, the bit that an adaptive clip counts."""
+
+    update: Floats
+    norm: float
+    within: bool
+
+
+def clip_update(update: NDArray[np.floating], clip: float) -> ClippedUpdate:
+    """An update (parameters,) cut to the L2 norm ``clip``; one without any length stays as it is. Raises ``NotFinite``."""
+    wide = update.astype(np.float64)
+    largest = float(np.max(np.abs(wide), initial=0.0))
+    if not math.isfinite(largest):
+        raise NotFinite(expected="a finite update", got=str(largest))
+    if largest == 0:
+        return ClippedUpdate(wide, 0.0, True)
+    scaled = wide / largest
+    norm = largest * float(np.sqrt(np.sum(scaled * scaled)))
+    if norm <= clip * SAFETY:
+        return ClippedUpdate(wide, norm, norm <= clip)
+    return ClippedUpdate(scaled * (clip * SAFETY * largest / norm), norm, norm <= clip)
+
+
+def clip_for_rounding(clip: float, scale: float, parameters: int) -> float:
+    """The clip after which rounding to integers of ``scale`` to the unit cannot carry a norm beyond ``clip``.
+
+    Rounding moves each coordinate by half an integer at most, so the norm by sqrt(parameters) / (2 scale).
+    """
+    room = math.sqrt(parameters) / (2 * scale)
+    if room >= clip / 2:
+        raise PrivacyUnsound(expected=f"a scale fine enough for {parameters} parameters", got=f"{scale:g}")
+    return clip - room
+
+
+def share_sigma(terms: InstitutionTerms, *, scale: float, honest: int, parameters: int) -> float:
+    """Sigma, in integers, of one bank's share, if ``honest`` shares are to make the stated noise: see ``honest_banks``.
+
+    Raises ``PrivacyUnsound`` where a sum of such shares would differ noticeably from the discrete Gaussian it stands for.
+    """
+    if honest < 1:
+        raise PrivacyUnsound(expected="an honest bank beside this one", got="none")
+    sigma = terms.update_noise * terms.clip * scale / math.sqrt(honest)
+    if sum_distance(sigma, max(honest, 2)) * parameters > NEGLIGIBLE:
+        raise PrivacyUnsound(expected="a finer scale: the shares' sum is too coarse", got=f"sigma {sigma:.3g}")
+    return sigma
+
+
+def honest_banks(needed: int, colluding: int = 0) -> int:
+    """Banks whose noise can be relied on: the fewest that a sum is opened for, less the one that looks and those in league."""
+    return needed - 1 - colluding
+
+
+def sum_distance(sigma: float, parties: int) -> float:
+    """tau of Kairouz et al. 2021, theorem 1: how far the sum of discrete Gaussians is from one, a coordinate."""
+    return 10 * sum(math.exp(-2 * math.pi**2 * sigma**2 * k / (k + 1)) for k in range(1, parties))
+
+
+def noise_share(sigma: float, parameters: int, stream: Stream) -> Integers:
+    """This bank's share (parameters,), to be added to its integers before they are masked."""
+    return discrete_gaussian(sigma, parameters, stream)
+
+
+# ----------------------------------------------------------------- at the portal
+def noise_of_sum(parameters: int, terms: InstitutionTerms, stream: Stream, clip: float | None = None) -> Floats:
+    """Gaussian noise (parameters,) for a sum of clipped updates of equal weight, in plain mode."""
+    return stream.gaussian(parameters) * (terms.update_noise * (clip or terms.clip))
+
+
+@dataclass(frozen=True)
+class AdaptiveClip:
+    """Andrew et al. 2021 ("Differentially private learning with adaptive clipping"), algorithm 1: the clip follows a quantile.
+
+    Each round counts, with noise, the banks whose update was *within* the clip; the clip falls where they are more than
+    ``target`` of all and rises where they are fewer.
+    """
+
+    clip: float = FIRST_ADAPTIVE_CLIP
+    target: float = 0.5
+    rate: float = 0.2
+
+    def after(self, within_share: float) -> AdaptiveClip:
+        return AdaptiveClip(self.clip * math.exp(-self.rate * (within_share - self.target)), self.target, self.rate)
+
+
+def count_sigma(banks: int) -> float:
+    """Noise of the count of banks within the clip, as in the paper's section 3.1: a twentieth of the banks."""
+    return banks / 20
+
+
+def noise_beside_count(noise_multiplier: float, banks: int) -> float:
+    """The larger noise multiplier for the updates that leaves room for the count (theorem 1). Raises ``PrivacyUnsound``."""
+    if banks < ADAPTIVE_FROM or noise_multiplier >= 2 * count_sigma(banks):
+        raise PrivacyUnsound(
+            expected=f"at least {ADAPTIVE_FROM} banks, and a noise multiplier below {2 * count_sigma(banks):g}",
+            got=f"{banks} banks, noise {noise_multiplier:.3g}", action="Give privacy.institution_dp.clip a number.",
+        )
+    return float((noise_multiplier**-2 - (2 * count_sigma(banks)) ** -2) ** -0.5)
+
+
+def noisy_share_within(within: int, banks: int, stream: Stream) -> float:
+    """The share of banks within the clip, with the count's noise. The count is of halves (b - 1/2), so its sensitivity is 1/2."""
+    return (within - banks / 2 + float(stream.gaussian(1)[0]) * count_sigma(banks)) / banks + 0.5
