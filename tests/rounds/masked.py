@@ -119,8 +119,7 @@ def masked(federation: Federation) -> Federation:
 
 def talk(federation: Federation, *, silent: Collection[str] = (), until: str | None = None) -> None:
     """Let every bank but the ``silent`` ones answer until nobody is asked any more, or the cohort is in stage ``until``."""
-    while True:
-        federation.advance()
+    while federation.advance().closing_at is None:
         cohort = models.Cohort.objects.order_by("pk").last()
         if until is not None and cohort is not None and cohort.stage == until:
             return
@@ -135,3 +134,13 @@ def ready(federation: Federation, *, seed: int = 0, silent: Collection[str] = ()
         if bank.slug not in silent:
             answer = bank.train(federation.run, seed=seed + i)
             assert answer.status_code == 200, answer.content
+
+
+def finish_masked(federation: Federation) -> models.Run:
+    """All rounds with all banks, then the closing evaluation."""
+    while federation.run.state == "running" and federation.run.closing_at is None:
+        ready(federation, seed=7 * federation.run.versions.count())
+        talk(federation)
+    for bank in federation.banks:
+        assert bank.evaluate(bank.work()).status_code == 200
+    return federation.advance()
