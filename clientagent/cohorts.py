@@ -76,16 +76,24 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
             party = _require(party, notice).confirm(content, identity=key)
             said = party.consistency
         case UnmaskRequest():
-            party = _require(party, notice)
-            party = party.unmask(content, identity=key, previous=seat.home.opened())
+            party = _open(seat, _require(party, notice), content)
             said = party.answer
     if said is None:
         raise RuntimeError(f"nothing to say in stage {notice.stage}")
     seat.work.save_party(notice.cohort, party.to_json())
     if notice.stage == "unmask":
         seat.home.note_opened(party.opened)
+        seat.terms.folder.use_consent(seat.order.base_number)
     log.info("round %d: cohort of %d banks, stage %s", notice.round, party.cohort.size, notice.stage)
     return said
+
+
+def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
+    """The answer that opens the sum; one that was given before is only given again."""
+    if party.answer is not None:
+        return party
+    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
+    return party.unmask(request, identity=seat.home.key, previous=seat.home.opened(), may_reopen=may_reopen)
 
 
 def _party(seat: Seat, notice: CohortNotice) -> Party | None:

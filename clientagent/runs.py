@@ -43,6 +43,13 @@ class Stop(Message):
     action: str
 
 
+class Consent(Message):
+    """The operator's word that one more sum of a base version may be opened."""
+
+    version: int
+    at_utc: str
+
+
 class WorkFolder:
     """One attempt at one round."""
 
@@ -155,6 +162,23 @@ class RunFolder:
 
     def stop(self, problem: Problem) -> None:
         write_document(self.path / "stopped.json", Stop(**problem))
+
+    # --------------------------------------------------------- a second opening
+    def _consent_path(self, number: int) -> Path:
+        return self.path / f"reopen-{number}.json"
+
+    def may_reopen(self, number: int) -> bool:
+        """Whether the operator consents to one more opened sum of this base version."""
+        return self._consent_path(number).exists()
+
+    def consent_to_reopen(self, number: int, consent: Consent) -> None:
+        write_document(self._consent_path(number), consent)
+
+    def use_consent(self, number: int) -> None:
+        """It was for one sum."""
+        path = self._consent_path(number)
+        if path.exists():
+            path.replace(path.with_suffix(".used"))
 
     # ---------------------------------------------------------------------- work
     def work(self, round_number: int, attempt: int) -> WorkFolder:
