@@ -10,7 +10,7 @@ STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "median", "trimmed_mean", "krum",
     "multikrum", "geometric_median", "centred_clipping", "norm_bound",
 )
-NUMERIC = ("zscore",)
+NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
