@@ -7,7 +7,8 @@ from clientagent.wire.plan import Plan
 
 FAMILIES = ("logistic", "mlp")
 STRATEGIES = (
-    "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "median", "trimmed_mean", "krum",
+    "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
+    "ditto", "median", "trimmed_mean", "krum",
     "multikrum", "geometric_median", "centred_clipping", "norm_bound",
 )
 NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
@@ -24,7 +25,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
         (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),
         (masked and plan.compression.codec != "none", "compression.codec", "none under secure aggregation"),
-        (plan.compression.codec != "none", "compression.codec", "none"),
         (plan.evaluation.segment is not None, "evaluation.segment", "null"),
     ]
     return [(field, offered) for wished, field, offered in wishes if wished]
