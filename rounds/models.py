@@ -13,6 +13,8 @@ from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
 from rounds.lifecycle import COHORT_LIVE, CohortStage, Phase, RoundState, RunState
+from rounds.register import Registration as Registration
+from rounds.register import Reign as Reign
 
 
 def _choices(states) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from rounds.services.preparation import begin_run, fail_run, prepare_run
 from rounds.services.progress import note_download, note_progress
 from rounds.services.proposals import propose_run
 from rounds.services.refusals import record_refusal, refuse_work
+from rounds.services.registry import promote_version, register_version, reinstate_version, retire_version, roll_back
 from rounds.services.rounds import (
     abandon_round,
     claim_round,
@@ -31,6 +32,7 @@ __all__ = [
     "approve_in_portal", "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
     "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run", "finish_run", "form_cohort", "freeze_plan",
     "give_back_lease", "give_up_round", "hear", "note_download", "note_progress", "open_upload", "pause_run", "prepare_run",
-    "propose_run", "publish_version", "record_decision", "record_refusal", "refuse_work", "renew_lease", "resume_run",
-    "stop_run", "store_part", "take_slot",
+    "promote_version", "propose_run", "publish_version", "record_decision", "record_refusal", "refuse_work",
+    "register_version", "reinstate_version", "renew_lease", "resume_run", "retire_version", "roll_back", "stop_run",
+    "store_part", "take_slot",
 ]
