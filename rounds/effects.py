@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from clientagent.wire.masking import threshold_for
 from clientagent.wire.plan import Plan
 from clientagent.wire.weights import layout_of
 
@@ -109,9 +110,30 @@ def _protection(plan: Plan) -> list[Effect]:
     ]
     if privacy.secure_aggregation is None:
         effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
+    else:
+        effects += _masked(plan)
     if privacy.record_dp is None and privacy.institution_dp is None:
         effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
     return effects
+
+
+def _masked(plan: Plan) -> list[Effect]:
+    """What masks hide, from whom, what they cost, and what they leave in sight."""
+    banks = len(plan.participants)
+    threshold = threshold_for(plan.privacy.secure_aggregation.threshold, banks)  # type: ignore[union-attr]
+    words = {
+        "threshold": threshold, "banks": banks, "smallest": plan.needed(banks), "tolerated": max(2 * threshold - banks - 1, 0),
+        "stage": span_text(plan.schedule.stage_timeout_s),
+    }
+    return [
+        Effect("shield-lock", _("The portal sees only the sum of updates, over at least %(smallest)d banks.") % words),
+        Effect("users", _(
+            "Of a full cohort %(threshold)d of %(banks)d banks must stay to the end; nothing of one bank is learnt even if "
+            "%(tolerated)d banks collude with the portal."
+        ) % words),
+        Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words),
+        Effect("eye", _("Statistics and evaluation counts are not masked: the portal sees those of each bank.")),
+    ]
 
 
 def size_text(size: float) -> str:
