@@ -163,14 +163,14 @@ class Difference:
 
 def differences(before: Plan, after: Plan) -> list[Difference]:
     """Every field in which two plans differ, in the plan's own order."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     return [Difference(path, old.get(path, ""), new.get(path, "")) for path in {**old, **new} if old.get(path) != new.get(path)]
 
 
-def _flat(value: object, path: str = "") -> dict[str, str]:
+def flat(value: object, path: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
-        return {key: text for name, inner in value.items() for key, text in _flat(inner, f"{path}.{name}".lstrip(".")).items()}
+        return {key: text for name, inner in value.items() for key, text in flat(inner, f"{path}.{name}".lstrip(".")).items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
         named = {str(item.get("name", i)): item for i, item in enumerate(value)}
-        return {key: text for name, inner in named.items() for key, text in _flat(inner, f"{path}[{name}]").items()}
+        return {key: text for name, inner in named.items() for key, text in flat(inner, f"{path}[{name}]").items()}
     return {path: ", ".join(str(item) for item in value) if isinstance(value, list) else "null" if value is None else str(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import history, home, ledger, plans, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, ledger, plans, projects, registry, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -32,6 +32,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/versions/<int:number>/bundle.zip", versions.bundle, name="bundle"),
     path("runs/<uuid:run_id>/versions/<int:number>/moves/<str:move>/", registry.version_move, name="version-move"),
     path("runs/<uuid:run_id>/versions/<int:number>/weights.safetensors", versions.weights, name="weights"),
+    path("compare/", compare.comparison, name="compare"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history-csv"),
     path("ledger/", ledger.chains, name="ledger"),

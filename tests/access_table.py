@@ -201,6 +201,7 @@ ROUNDS = {
     "rounds:rollback": Access(NOBODY, ADMINS, _project),
     "rounds:evaluation": Access(PARTY, args=_numbered),
     "rounds:weights": Access(PARTY, args=_numbered),
+    "rounds:compare": Access(MEMBERS),
     "rounds:history": Access(OVERSEERS),
     "rounds:history-csv": Access(OVERSEERS),
     "rounds:ledger": Access(OVERSEERS),
