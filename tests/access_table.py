@@ -195,6 +195,8 @@ ROUNDS = {
     "rounds:round": Access(PARTY, args=_numbered),
     "rounds:version": Access(PARTY, args=_numbered),
     "rounds:evaluation": Access(PARTY, args=_numbered),
+    "rounds:features": Access(PARTY, args=_numbered),
+    "rounds:features-csv": Access(PARTY, args=_numbered),
     "rounds:weights": Access(PARTY, args=_numbered),
     "rounds:history": Access(OVERSEERS),
     "rounds:history-csv": Access(OVERSEERS),

@@ -29,11 +29,11 @@ def layout_of(plan: Plan, inputs: int) -> Layout:
 def initial_weights(plan: Plan, inputs: int) -> Array:
     """The flat float32 vector of version 0.
 
-    A logistic model starts at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
+    A logistic model and a scorecard start at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
     (He et al. 2015 with a = sqrt(5)). The stream is Philox's raw output (Salmon et al. 2011), which numpy keeps stable.
     """
     layout = layout_of(plan, inputs)
-    if plan.model.family == "logistic":
+    if plan.model.family in ("logistic", "scorecard"):
         return np.zeros(layout.parameters, np.float32)
     stream = np.random.Philox(key=plan.training.seed)
     flat = np.zeros(layout.parameters, np.float32)
