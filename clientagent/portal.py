@@ -136,6 +136,21 @@ class Portal:
     def refuse(self, run: str, refusal: Signed) -> ReceiptAnswer:
         return self._state("refusals", refusal, run=run)
 
+    def ready(self, run: str, ready: Signed) -> ReceiptAnswer:
+        return self._state("ready", ready, run=run)
+
+    def speak(self, run: str, rid: str, word: Signed) -> WorkAnswer | None:
+        """Our word in a cohort; the next piece of work, if there is one already."""
+        seen, kind = self._seen(run), word.document.get("type")
+        self._reached(f"sending:{kind}")
+        response = self.transport.exchange("POST", f"cohorts/{rid}/messages", body=canonical(word), seen=seen)
+        self._reached(f"answered:{kind}")
+        if response.status_code == 204:
+            return None
+        answer = parse(WorkAnswer, json_of(response))
+        self.check_head(answer.head, seen)
+        return answer.model_copy(update={"head": None})
+
     def progress(self, progress: Progress) -> None:
         """Where we are. Tried once: it may be lost."""
         body, seen = canonical(progress), self._seen(progress.run)

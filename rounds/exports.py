@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any
+from typing import Any, TypeVar
 
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 
 from audit.models import Entry
 from audit.selectors import entries_of, epoch, head_of
@@ -22,6 +22,7 @@ from rounds.selectors.features import features_page
 from rounds.selectors.scope import Audience
 
 FORMAT = "fedportal-history/1"
+R = TypeVar("R", bound=HttpResponseBase)
 COLUMNS = (
     "chain", "seq", "at_utc", "kind", "actor", "round", "attempt", "institution", "digest", "code", "reason", "hash", "body",
 )
@@ -107,7 +108,7 @@ def file_stem(version: ModelVersion) -> str:
     return f"{version.run.plan.project.slug}-run-{version.run.number}-v{version.number}"
 
 
-def attached(response: HttpResponse, name: str) -> HttpResponse:
+def attached(response: R, name: str) -> R:
     """As a file to keep."""
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

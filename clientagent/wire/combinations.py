@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan
+from clientagent.wire.secure_messages import MAX_COHORT
 from clientagent.wire.strategies import DEFAULTS, NUMBERS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
 
 Values = Mapping[str, str | int]
@@ -225,6 +226,12 @@ _REFUSED = (
          _("Privacy of a bank is computed for the mean of clipped updates, which %(strategy)s is not."), _named),
     _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
          _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
+    # ---- secure aggregation
+    _Row("schedule.late", _both(_is_masked, lambda plan: plan.schedule.mode == "sync" and plan.schedule.late == "next_round"),
+         _("Masks cancel within one round's cohort, so a late update cannot count in the next round; discard late ones.")),
+    _Row("participants", _both(_is_masked, lambda plan: len(plan.participants) > MAX_COHORT),
+         _("Secure aggregation joins at most %(most)s banks; there are %(banks)s."),
+         lambda plan: {"most": MAX_COHORT, "banks": len(plan.participants)}),
     _Row("privacy.secure_aggregation.min_cohort", _wants_too_large_a_cohort,
          _("The cohort cannot be larger than the %(banks)s participants."), _participants),
 )

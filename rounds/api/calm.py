@@ -161,14 +161,14 @@ class Receipts(AgentView):
         return Response(row.signed)
 
 
-class _SessionOrAgent(SessionAuthentication):
+class SessionOrAgent(SessionAuthentication):
     def authenticate(self, request: Request) -> Any:
         if "signature-input" in request.headers:
             return AgentAuthentication().authenticate(request)
         return super().authenticate(request)
 
 
-class _MemberOrAgent(BasePermission):
+class MemberOrAgent(BasePermission):
     """An agent, or a person with a seat; what either may see is decided by the selector."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -183,7 +183,7 @@ class _AuditorOrAgent(IsAuditor):
 class History(APIView):
     """A run's history, which verifies offline: for auditors and administrators who signed in, and for the run's agents."""
 
-    authentication_classes = [_SessionOrAgent]
+    authentication_classes = [SessionOrAgent]
     permission_classes = [_AuditorOrAgent]
 
     @extend_schema(operation_id="history", responses={200: OpenApiResponse(OpenApiTypes.OBJECT)})
@@ -203,16 +203,16 @@ class VersionEvaluation(APIView):
     A bank is shown its own and those of all banks together; administrators and auditors see every bank's.
     """
 
-    authentication_classes = [_SessionOrAgent]
-    permission_classes = [_MemberOrAgent]
+    authentication_classes = [SessionOrAgent]
+    permission_classes = [MemberOrAgent]
 
     @extend_schema(operation_id="version_evaluation", responses={200: OpenApiResponse(OpenApiTypes.OBJECT)})
     def get(self, request: Request, run_id: UUID, number: int) -> Response:
-        audience = _audience(request)
+        audience = audience_for(request)
         return Response(exports.evaluation(version_for(audience, run_id, number), audience))
 
 
-def _audience(request: Request) -> Audience:
+def audience_for(request: Request) -> Audience:
     if isinstance(request.user, AgentIdentity):
         return Audience(Role.OPERATOR, request.user.institution_id, request.user.institution_slug)
     return audience_of(request.user)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
@@ -13,13 +13,17 @@ from institutions.permissions import require_role
 from institutions.tables import asked
 from rounds import palette
 from rounds.api.hot import stream_version
+from rounds.bundles import stream_bundle
 from rounds.evaluation_figures import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
 from rounds.exports import attached, evaluation, features_csv, file_stem
 from rounds.figures import Figure
+from rounds.model_card import card_of
 from rounds.selectors.evaluation import Chosen, Holder, Scores, choose
 from rounds.selectors.features import features_page
+from rounds.selectors.registry import standing_of
 from rounds.selectors.scope import audience_of, version_for
 from rounds.selectors.versions import version_page
+from rounds.views.registry import MOVES
 
 
 @require_GET
@@ -30,11 +34,14 @@ def version_detail(request: HttpRequest, run_id: uuid.UUID, number: int) -> Http
     subject = page.scores.of(asked(request, "of"))
     chosen = _chosen(request, page.scores, subject) if subject and subject.tally.rows else None
     figures = _figures(page.scores, subject, chosen) if subject else []
+    standing = standing_of(page.version)
     context = {
         "page": page,
         "version": page.version,
         "run": page.version.run,
         "audience": audience,
+        "standing": standing,
+        "moves": [(name, MOVES[name]) for name in standing.actions] if audience.administers else [],
         "subject": subject,
         "chosen": chosen,
         "figures": figures,
@@ -104,6 +111,24 @@ def version_features_csv(request: HttpRequest, run_id: uuid.UUID, number: int) -
     version = version_for(audience_of(request.user), run_id, number)
     response = HttpResponse(features_csv(version), content_type="text/csv; charset=utf-8")
     return attached(response, f"{file_stem(version)}-features.csv")
+
+
+@require_GET
+@require_role()
+def card(request: HttpRequest, run_id: uuid.UUID, number: int) -> HttpResponse:
+    audience = audience_of(request.user)
+    version = version_for(audience, run_id, number)
+    context = {"card": card_of(version, audience), "version": version, "run": version.run}
+    return render(request, "rounds/card/page.html", context)
+
+
+@require_GET
+@require_role()
+def bundle(request: HttpRequest, run_id: uuid.UUID, number: int) -> HttpResponseBase:
+    """Weights and papers in one file, with the figures that the reader may see."""
+    audience = audience_of(request.user)
+    version = version_for(audience, run_id, number)
+    return attached(stream_bundle(version, audience), f"{file_stem(version)}.zip")
 
 
 @require_GET
