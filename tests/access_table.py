@@ -200,6 +200,8 @@ ROUNDS = {
     "rounds:registry": Access(PARTY, args=_project),
     "rounds:rollback": Access(NOBODY, ADMINS, _project),
     "rounds:evaluation": Access(PARTY, args=_numbered),
+    "rounds:features": Access(PARTY, args=_numbered),
+    "rounds:features-csv": Access(PARTY, args=_numbered),
     "rounds:weights": Access(PARTY, args=_numbered),
     "rounds:compare": Access(MEMBERS),
     "rounds:history": Access(OVERSEERS),
