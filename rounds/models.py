@@ -13,6 +13,9 @@ from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
 from rounds.lifecycle import Phase, RoundState, RunState
+from rounds.privacy_tables import PrivacyAccount, PrivacyLink, PrivacyRelease
+
+__all__ = ["PrivacyAccount", "PrivacyLink", "PrivacyRelease"]
 
 
 def _choices(states) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]

@@ -41,8 +41,8 @@ def _statement(request: Request) -> Signed:
     return parse(Signed, parse_json(body_of(request._request)))
 
 
-def _receipt(request: Request, receipt: tables.Receipt) -> Response:
-    return Response(parse_json(answer_with(request.user, receipt).content))  # type: ignore[arg-type]
+def _receipt(request: Request, receipt: tables.Receipt, statement: Signed | None = None) -> Response:
+    return Response(parse_json(answer_with(request.user, receipt, statement=statement).content))  # type: ignore[arg-type]
 
 
 class AgentView(APIView):
@@ -75,7 +75,9 @@ class Statistics(AgentView):
 
     @extend_schema(operation_id="statistics", request={"application/json": Signed}, responses={200: ReceiptAnswer})
     def post(self, request: Request) -> Response:
-        return _receipt(request, services.accept_statistics(identity=_identity(request), statement=_statement(request)))
+        identity, statement = _identity(request), _statement(request)
+        services.take_report_statement(identity=identity, statement=statement)
+        return _receipt(request, services.accept_statistics(identity=identity, statement=statement), statement)
 
 
 class Manifest(AgentView):
@@ -104,6 +106,7 @@ class Uploads(AgentView):
         wish = parse(UploadRequest, parse_json(body_of(request._request)))
         identity = _identity(request)
         with refusals_recorded(identity, wish.manifest):
+            services.uploads.take_privacy(identity=identity, statement=wish.manifest)
             upload = services.open_upload(identity=identity, statement=wish.manifest, part_bytes=wish.part_bytes)
         return _json(upload_state(upload))
 
@@ -120,7 +123,7 @@ class CompleteUpload(AgentView):
             receipt = services.complete_upload(
                 identity=identity, upload_id=str(upload_id), update_digest=wish.update_digest
             )
-        return _receipt(request, receipt)
+        return _receipt(request, receipt, Signed.model_validate(upload.manifest))
 
 
 class Evaluations(AgentView):

@@ -77,16 +77,16 @@ async def updates(request: HttpRequest) -> HttpResponse:
     """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
     with live.waiting_for_work(identity.institution_slug) as event:
-        receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
+        receipt, statement, waits_for_others = await sync_to_async(_accept)(identity, request.body)
         if waits_for_others:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), LINGER_S)
     look_ahead = event.is_set() or not waits_for_others
-    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead, statement=statement)
 
 
-def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
-    """The receipt, and whether the bank's next work waits for other banks' updates."""
+def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, Signed, bool]:
+    """The receipt, what it answers, and whether the bank's next work waits for other banks' updates."""
     statement, data = split_body(body)
     with refusals_recorded(identity, statement):
         manifest = open_manifest(identity, statement)
@@ -94,6 +94,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
         receipt = repeated(identity, statement, manifest, participation)
         if receipt is None:
             check_manifest(participation, manifest)
+            services.take_update_statement(identity=identity, participation=participation, manifest=manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
                 checked = check_bytes(participation.round.run, manifest, writer)
@@ -102,7 +103,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
             receipt = services.accept_update(
                 identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
             )
-    return receipt, not participation.round.run.is_async
+    return receipt, statement, not participation.round.run.is_async
 
 
 @contextlib.contextmanager
@@ -118,14 +119,19 @@ def refusals_recorded(identity: AgentIdentity, statement: Signed):  # type: igno
         raise
 
 
-def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False) -> JsonResponse:
-    """The receipt, the head of its chain, and the next piece of work if there is one already."""
+def answer_with(
+    identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False, statement: Signed | None = None
+) -> JsonResponse:
+    """The receipt, the head of its chain, the portal's word on the privacy ledger that the ``statement`` tells of, and the next
+    piece of work if there is one already.
+    """
     head = head_update(f"run/{receipt.run_id}", identity.seen) if receipt.run_id else None
     upcoming = next_work(identity) if look_ahead else None
     if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
         upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
+    privacy = services.countersigned(identity, statement.document) if statement else None
     crashing.reached("answer:receipt")
-    return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))
+    return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, privacy=privacy, next=upcoming))
 
 
 @require_POST
