@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -24,6 +25,7 @@ from clientagent.wire.messages import (
     HeadUpdate,
     ManifestAnswer,
     PlanDocument,
+    PrivacyPosition,
     Progress,
     Receipt,
     ReceiptAnswer,
@@ -119,6 +121,11 @@ class Portal:
         if (got := sha256_hex(data)) != digest:
             raise DigestMismatch(expected=digest, got=got, action="Do not use this file. Tell the administrator.")
         return data
+
+    def privacy(self, subject: str) -> PrivacyPosition:
+        """What the portal has seen of one of our privacy ledgers."""
+        response = self.transport.exchange("GET", f"privacy?subject={quote(subject, safe='')}", seen=self._seen())
+        return parse(PrivacyPosition, json_of(response))
 
     # ------------------------------------------------------------------ speaking
     def decide(self, plan_hash: str, decision: Signed) -> ReceiptAnswer:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import BaseModel
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import AllowAny
@@ -19,6 +19,7 @@ from clientagent.wire.errors import NotFound
 from clientagent.wire.messages import (
     ManifestAnswer,
     PreprocessingSpec,
+    PrivacyPosition,
     ReceiptAnswer,
     UploadComplete,
     UploadRequest,
@@ -30,6 +31,7 @@ from institutions.permissions import IsAuditor
 from rounds import exports, services
 from rounds import models as tables
 from rounds.api.hot import answer_with, refusals_recorded, upload_state
+from rounds.selectors.privacy import position_for
 from rounds.services.decisions import plan_for
 
 
@@ -148,6 +150,14 @@ class Refusals(AgentView):
     @extend_schema(operation_id="refuse_work", request={"application/json": Signed}, responses={200: ReceiptAnswer})
     def post(self, request: Request) -> Response:
         return _receipt(request, services.refuse_work(identity=_identity(request), statement=_statement(request)))
+
+
+class Privacy(AgentView):
+    """What the portal has seen of one of this bank's privacy ledgers."""
+
+    @extend_schema(operation_id="privacy", parameters=[OpenApiParameter("subject", str)], responses={200: PrivacyPosition})
+    def get(self, request: Request) -> Response:
+        return _json(position_for(_identity(request), request.query_params.get("subject", "")))
 
 
 class Receipts(AgentView):

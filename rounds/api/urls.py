@@ -22,6 +22,7 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/parts/<int:number>", hot.part, name="api-part"),
     path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),
     path("evaluations", calm.Evaluations.as_view(), name="api-evaluations"),
+    path("privacy", calm.Privacy.as_view(), name="api-privacy"),
     path("refusals", calm.Refusals.as_view(), name="api-refusals"),
     path("receipts/<uuid:receipt_id>", calm.Receipts.as_view(), name="api-receipt"),
 ]

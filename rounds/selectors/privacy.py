@@ -8,13 +8,15 @@ from uuid import UUID
 
 from django.db.models import Max
 
-from clientagent.wire.messages import PrivacyEvent
+from clientagent.wire.messages import PrivacyEvent, PrivacyPosition, SpentRelease
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of
 from clientagent.wire.privacy.events import Spending, plus, together
 from clientagent.wire.privacy.terms import RecordTerms, record_terms
-from rounds.lifecycle import RUN_OPEN
+from clientagent.wire.signing import Signed
+from institutions.authentication import AgentIdentity
+from rounds.lifecycle import RUN_ENDED, RUN_OPEN
 from rounds.models import PrivacyAccount, PrivacyRelease, Project, Run, Seat
 
 UNKNOWN_ROWS = 10_000
@@ -27,6 +29,19 @@ def epsilon_after(run: Run, number: int) -> float | None:
         return None
     worst: float | None = PrivacyRelease.objects.filter(run=run, round__lte=number).aggregate(most=Max("run_epsilon"))["most"]
     return worst
+
+
+def position_for(identity: AgentIdentity, subject: str) -> PrivacyPosition:
+    """One ledger of this bank as the portal has seen it; empty before its first release."""
+    account = PrivacyAccount.objects.filter(institution_id=identity.institution_id, unit="record", subject=subject).first()
+    ended = Run.objects.filter(seats__institution_id=identity.institution_id, state__in=RUN_ENDED).values_list("pk", flat=True)
+    word = account.countersigned if account else None
+    return PrivacyPosition(
+        countersigned=Signed.model_validate(word) if word else None, locked=bool(account and account.locked),
+        epoch=account.epoch if account else 0, ended=[str(pk) for pk in ended],
+        releases=[SpentRelease(run=str(row.run_id), event=PrivacyEvent.model_validate(row.event)) for row in account.releases.all()]
+        if account else [],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

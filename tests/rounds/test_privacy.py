@@ -17,7 +17,7 @@ from clientagent.wire.messages import PrivacyCountersignature, PrivacyStatement
 from clientagent.wire.signing import Signed, parse
 from rounds import services
 from rounds.models import PrivacyAccount, PrivacyRelease
-from rounds.selectors.privacy import epsilon_after
+from rounds.selectors.privacy import epsilon_after, position_for
 from tests.rounds.scripted import INSTANT, Federation, ScriptedBank, make_federation
 
 PRIVATE = {
@@ -146,6 +146,11 @@ def test_an_update_without_a_statement_or_with_a_loss_is_refused(private, banks)
     assert code(banks[1].scripted.send(signed, data)) == "privacy_unsound"
 
 
+class AgentIdentityOf:
+    def __init__(self, bank: PrivateBank) -> None:
+        self.institution_id = bank.scripted.bank.institution.pk
+
+
 def restored_backup(bank: PrivateBank, saved: bytes) -> None:
     next(bank.folder.glob("*.jsonl")).write_bytes(saved)
 
@@ -166,11 +171,10 @@ def test_a_restored_backup_at_the_bank_locks_until_people_have_reconciled(privat
         services.confirm_reconciliation(account=account, user=admin, reason=" ")
     services.confirm_reconciliation(account=account, user=admin, reason="Compared with the bank by telephone.")
     assert code(bank.train(private.run)) == "privacy_ledger_locked", "the bank has to reconcile too"
-    missing = [release.event for release in account.releases.all()]
+    seen = position_for(AgentIdentityOf(bank), "retail")
     known = set(bank.ledger().book.run(str(private.run.pk)).releases)
-    from clientagent.wire.messages import PrivacyEvent
-
-    charged = [PrivacyEvent.model_validate(event) for event in missing if event["release"] not in known]
+    charged = [spent for spent in seen.releases if spent.event.release not in known]
+    assert len(charged) == 1
     bank.ledger().reconcile(by="operator", reason="The disk was restored.", charged=charged)
     answer = bank.train(private.run)
     assert answer.status_code == 200, answer.content
@@ -186,10 +190,7 @@ def test_a_portal_that_forgot_locks_too(private, banks):
     ledger = banks[0].ledger()
     from rounds.services.privacy import countersigned
 
-    class North:
-        institution_id = account.institution_id
-
-    ledger.confront(countersigned(North, {"privacy": {"subject": "retail"}}))
+    ledger.confront(countersigned(AgentIdentityOf(banks[0]), {"privacy": {"subject": "retail"}}))
     account.links.all().delete()
     PrivacyAccount.objects.filter(pk=account.pk).update(seq=0, hash="0" * 64)
     assert code(banks[0].train(private.run)) == "privacy_ledger_locked"

@@ -11,7 +11,9 @@ from clientagent.wire.messages.privacy import (
     PrivacyEvent,
     PrivacyHead,
     PrivacyHeadUpdate,
+    PrivacyPosition,
     PrivacyStatement,
+    SpentRelease,
 )
 from clientagent.wire.messages.statistics import (
     CategoricalInput,
@@ -48,7 +50,7 @@ __all__ = [
     "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest", "Environment", "EvaluationCounts",
     "EvaluationReport", "Head", "HeadUpdate", "Id", "Instant", "ManifestAnswer", "Message", "NumericInput",
     "NumericStatistics", "PlanDocument", "PlanNotice", "PreprocessingSpec", "PrivacyCountersignature",
-    "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyStatement", "Progress", "Receipt", "ReceiptAnswer",
-    "RosterEntry", "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyPosition", "PrivacyStatement", "Progress", "Receipt",
+    "ReceiptAnswer", "RosterEntry", "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
     "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WorkAnswer", "WorkOrder", "WorkRefusal",
 ]
