@@ -13,6 +13,7 @@ from clientagent.wire.tensors import Array
 
 Wide = NDArray[np.float64]
 BLOCK_ROWS = 4096
+MOST_STEPS, SHORTEST, DECREMENT = 50, 1e-4, 1e-9
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,36 @@ def logistic_sums(
     if not (np.isfinite(loss) and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
         raise NotFinite(expected="finite sums over the training rows", got="NaN or infinity")
     return LogisticSums(len(matrix), loss, gradient, hessian)
+
+
+def optimum(
+    matrix: Array, labels: NDArray[np.integer], *, ridge: float, good_weight: float = 1.0, bad_weight: float = 1.0
+) -> Array:
+    """The weights (1 + inputs,) that minimise mean loss + ridge/2 |slopes|^2: where a federation of these rows should arrive.
+
+    Damped Newton steps (Boyd & Vandenberghe 2004, algorithm 9.5) from zero until the decrement is rounding. Raises ``NotFinite``.
+    """
+    weights = np.zeros(matrix.shape[1] + 1, np.float32)
+    penalty = np.full(len(weights), ridge)
+    penalty[0] = 0.0
+
+    def sums_at(point: Array) -> tuple[LogisticSums, float]:
+        sums = logistic_sums(point, matrix, labels, good_weight=good_weight, bad_weight=bad_weight)
+        return sums, sums.loss / sums.rows + float(penalty @ point.astype(np.float64) ** 2) / 2
+
+    sums, value = sums_at(weights)
+    for _ in range(MOST_STEPS):
+        gradient = sums.gradient / sums.rows + penalty * weights
+        direction = np.linalg.lstsq(sums.hessian / sums.rows + np.diag(penalty), -gradient, rcond=None)[0]
+        if -gradient @ direction < DECREMENT:
+            break
+        length, point = 1.0, (weights + direction).astype(np.float32)
+        sums, ahead = sums_at(point)
+        while ahead > value and length > SHORTEST:
+            length /= 2
+            point = (weights + length * direction).astype(np.float32)
+            sums, ahead = sums_at(point)
+        if ahead > value:
+            break
+        weights, value = point, ahead
+    return weights

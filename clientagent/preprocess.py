@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,16 @@ from numpy.typing import NDArray
 from clientagent.data.splits import Split
 from clientagent.data.table import Categories, Labels, Numbers, Table
 from clientagent.wire.errors import ManifestMismatch
-from clientagent.wire.messages import CategoricalInput, NumericInput, PreprocessingSpec
+from clientagent.wire.messages import (
+    BinsInput,
+    CategoricalInput,
+    CategoricalWoe,
+    NumericInput,
+    PiecewiseInput,
+    PreprocessingSpec,
+    QuantileInput,
+    WoeInput,
+)
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array
 
@@ -43,15 +55,18 @@ def prepare(spec: PreprocessingSpec, table: Table, split: Split) -> Prepared:
 def check_spec(plan: Plan, spec: PreprocessingSpec) -> None:
     """Raises ``ManifestMismatch`` for a specification that is not of this plan.
 
-    It may leave out a feature that too few banks hold, but not add, repeat or reorder one.
+    It may leave out a feature that too few banks hold, but not add, repeat or reorder one, nor prepare it otherwise.
     """
     if spec.plan_hash != plan.hash:
         raise ManifestMismatch(expected=f"the preprocessing of plan {plan.hash[:16]}", got=spec.plan_hash[:16])
-    for kind, inputs in (("numeric", spec.numeric), ("categorical", spec.categorical)):
+    lists = (("numeric", spec.numeric, plan.numeric_method), ("categorical", spec.categorical, plan.categorical_method))
+    for kind, inputs, method in lists:
         allowed = [feature.name for feature in plan.features if feature.kind == kind]
         names = [entry.name for entry in inputs]
         if names != [name for name in allowed if name in set(names)]:
             raise ManifestMismatch(expected=f"{kind} features of the plan, in its order", got=", ".join(names)[:500])
+        if strange := [entry.name for entry in inputs if entry.method != method]:
+            raise ManifestMismatch(expected=f"{kind} features prepared by {method}", got=", ".join(strange)[:500])
 
 
 def preprocess(spec: PreprocessingSpec, table: Table) -> Array:
@@ -59,34 +74,85 @@ def preprocess(spec: PreprocessingSpec, table: Table) -> Array:
     matrix = np.zeros((table.rows, len(spec.input_names)), np.float32)
     at = 0
     for number in spec.numeric:
-        at += _fill_number(matrix[:, at:], number, table.numeric[number.name])
+        width = len(number.input_names)
+        _FILL[type(number)](matrix[:, at : at + width], number, table.numeric[number.name])
+        at += width
     for category in spec.categorical:
-        at += _fill_category(matrix[:, at:], category, table.categorical[category.name])
+        width = len(category.input_names)
+        _FILL[type(category)](matrix[:, at : at + width], category, table.categorical[category.name])
+        at += width
     return matrix
 
 
-def _fill_number(into: Array, spec: NumericInput, column: Numbers) -> int:
+def bin_numbers(edges: list[float], column: Numbers) -> NDArray[np.int64]:
+    """The bin (rows,) of each value: 0 up to ``edges[0]``, and so on; -1 where it is missing."""
+    return np.where(np.isnan(column), -1, np.searchsorted(edges, column, side="left"))
+
+
+def category_places(categories: list[str], column: Categories) -> NDArray[np.int64]:
+    """The place (rows,) of each value among ``categories``; behind them others, and then missing."""
+    places = {value: i for i, value in enumerate(categories)}
+    width = len(categories)
+    return np.array([places.get(value, width) for value in column.values] + [width + 1])[column.codes]
+
+
+def _fill_zscore(into: Array, spec: NumericInput, column: Numbers) -> None:
     with np.errstate(over="ignore"):
         z = np.clip((column - spec.mean) / spec.scale, -spec.clip, spec.clip)
     missing = np.isnan(z)
     into[:, 0] = np.where(missing, 0.0, z)
     if spec.indicator:
         into[:, 1] = missing
-    return 1 + spec.indicator
 
 
-def _fill_category(into: Array, spec: CategoricalInput, column: Categories) -> int:
+def _fill_quantile(into: Array, spec: QuantileInput, column: Numbers) -> None:
+    missing = np.isnan(column)
+    if spec.knots:
+        scores = np.where(column > spec.knots[-1], spec.beyond, np.interp(column, spec.knots, spec.scores))
+        into[:, 0] = np.where(missing, 0.0, scores)
+    if spec.indicator:
+        into[:, -1] = missing
+
+
+def _fill_bins(into: Array, spec: BinsInput, column: Numbers) -> None:
+    place = bin_numbers(spec.edges, column)
+    rows = np.flatnonzero(place >= 0)
+    if spec.edges:
+        into[rows, place[rows]] = 1.0
+    if spec.indicator:
+        into[:, -1] = place < 0
+
+
+def _fill_piecewise(into: Array, spec: PiecewiseInput, column: Numbers) -> None:
+    missing = np.isnan(column)
+    known = np.where(missing, -np.inf, column)
+    for i, (low, high) in enumerate(pairwise(spec.knots)):
+        into[:, i] = np.clip((known - low) / (high - low), 0.0, 1.0)
+    if spec.indicator:
+        into[:, -1] = missing
+
+
+def _fill_woe(into: Array, spec: WoeInput, column: Numbers) -> None:
+    weights = np.array([evidence.woe for evidence in (*spec.bins, spec.missing)])
+    into[:, 0] = weights[bin_numbers(spec.edges, column)]
+
+
+def _fill_onehot(into: Array, spec: CategoricalInput, column: Categories) -> None:
     """An unlisted value goes to ``other``, a missing one to ``missing``, else to ``other``; without such an input to none."""
-    places = {value: i for i, value in enumerate(spec.categories)}
     width = len(spec.categories)
-    other = missing = -1
-    if spec.other:
-        other = missing = width
-        width += 1
-    if spec.missing:
-        missing = width
-        width += 1
-    place = np.array([places.get(value, other) for value in column.values] + [missing])[column.codes]
+    other = width if spec.other else -1
+    missing = width + spec.other if spec.missing else other
+    place = np.array([*range(width), other, missing])[category_places(spec.categories, column)]
     rows = np.flatnonzero(place >= 0)
     into[rows, place[rows]] = 1.0
-    return width
+
+
+def _fill_category_woe(into: Array, spec: CategoricalWoe, column: Categories) -> None:
+    weights = np.array([evidence.woe for evidence in (*spec.bins, spec.other, spec.missing)])
+    into[:, 0] = weights[category_places(spec.categories, column)]
+
+
+_FILL: dict[type, Callable[[Array, Any, Any], None]] = {
+    NumericInput: _fill_zscore, QuantileInput: _fill_quantile, BinsInput: _fill_bins, PiecewiseInput: _fill_piecewise,
+    WoeInput: _fill_woe, CategoricalInput: _fill_onehot, CategoricalWoe: _fill_category_woe,
+}  # fmt: skip

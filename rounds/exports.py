@@ -1,11 +1,13 @@
-"""The auditor's door: a run's history as one file that verifies without the portal, and as a table."""
+"""What can be taken away: a run's history, which verifies without the portal, and a version's evaluation."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from typing import Any
+from typing import Any, TypeVar
+
+from django.http import HttpResponseBase
 
 from audit.models import Entry
 from audit.selectors import entries_of, epoch, head_of
@@ -13,9 +15,12 @@ from audit.services import utc_text
 from clientagent.wire.messages import Head
 from clientagent.wire.signing import sign_document
 from institutions.portal_key import portal_key
-from rounds.models import Run
+from rounds.models import ModelVersion, Run
+from rounds.selectors.evaluation import Holder, scores_of
+from rounds.selectors.scope import Audience
 
 FORMAT = "fedportal-history/1"
+R = TypeVar("R", bound=HttpResponseBase)
 COLUMNS = (
     "chain", "seq", "at_utc", "kind", "actor", "round", "attempt", "institution", "digest", "code", "reason", "hash", "body",
 )
@@ -63,3 +68,31 @@ def _row(row: Entry) -> list[Any]:
 
 def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def evaluation(version: ModelVersion, audience: Audience) -> dict[str, Any]:
+    """Figures of a version with the counts that they follow from, as this audience may see them."""
+    run, plan = version.run, version.run.plan.document
+    return {
+        "format": "fedportal-evaluation/1",
+        "project": plan.project, "run": str(run.pk), "version": version.number, "digest": version.digest, "plan_hash": run.plan.hash,
+        "alert_budget": plan.evaluation.alert_budget, "min_cell": plan.privacy.min_cell, "min_banks": plan.privacy.min_banks,
+        "holders": [_scored(holder) for holder in scores_of(version, audience).holders],
+    }  # fmt: skip
+
+
+def _scored(holder: Holder) -> dict[str, Any]:
+    return {
+        "institution": holder.slug or None, "figures": holder.figures,
+        "holdout": holder.tally.to_json(), "validation": holder.validation.to_json(),
+    }  # fmt: skip
+
+
+def file_stem(version: ModelVersion) -> str:
+    return f"{version.run.plan.project.slug}-run-{version.run.number}-v{version.number}"
+
+
+def attached(response: R, name: str) -> R:
+    """As a file to keep."""
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response

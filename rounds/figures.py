@@ -64,7 +64,7 @@ def _metric(
     own = any(trace.own for trace in traces)
     drawn = [_line(trace, places, own_known=own, selected=selected) for trace in traces]
     numbers = sorted({number for trace in traces for number in trace.values})
-    rows = [[str(number), *(_figure(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)]
+    rows = [[str(number), *(figure_text(trace.values.get(number)) for trace in traces)] for number in thinned(numbers)]
     head = [_("Version"), *(label(trace) for trace in traces)]
     figure = go.Figure(drawn, layout=_layout(rounds, numbers, hover="x unified"))
     return Figure(name, title, note, figure.to_plotly_json(), head, rows)
@@ -93,30 +93,6 @@ def _line(trace: Trace, places: dict[int, int], *, own_known: bool, selected: in
         marker={"size": sizes, "symbol": symbols},
         hovertemplate="%{y:.4f}",
     )
-
-
-def roc_figure(curve: tuple[list[float], list[float]]) -> Figure:
-    """Receiver operating characteristic of one version over all banks, with the diagonal of chance."""
-    false_rate, true_rate = curve
-    shown = thinned(list(zip(false_rate, true_rate, strict=True)), 200)
-    lines = [
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#adb5bd", "width": 1, "dash": "dot"}, hoverinfo="skip"),
-        go.Scatter(
-            x=[x for x, _y in shown],
-            y=[y for _x, y in shown],
-            mode="lines",
-            meta="ink",
-            line={"color": INK, "width": 2.5},
-            hovertemplate=_("of the good") + " %{x:.1%}<br>" + _("of the bad") + " %{y:.1%}<extra></extra>",
-        ),
-    ]
-    layout = _layout(0, [], hover="closest") | {
-        "xaxis": {"range": [0, 1], "tickformat": ".0%", "title": {"text": _("Good customers flagged")}},
-        "yaxis": {"range": [0, 1.01], "tickformat": ".0%", "title": {"text": _("Bad customers found")}},
-    }
-    rows = [[f"{x:.3f}", f"{y:.3f}"] for x, y in thinned(shown, 40)]
-    head = [_("Good customers flagged"), _("Bad customers found")]
-    return Figure("roc", _("ROC curve"), "", go.Figure(lines, layout=layout).to_plotly_json(), head, rows)
 
 
 def label(trace: Trace) -> str:
@@ -181,7 +157,7 @@ def _bar_chart(bars: Bars, costs: list[RoundCost], rounds: int) -> Figure:
     axis = {"ticksuffix": f" {bars.unit}", "rangemode": "tozero", "nticks": 5}
     layout = _layout(rounds, numbers, hover="x unified") | {"barmode": bars.mode, "bargap": 0.35, "yaxis": axis}
     rows = [
-        [str(cost.number), *(f"{_figure(getattr(cost, part.attribute) / bars.size, 2)} {bars.unit}" for part in bars.parts)]
+        [str(cost.number), *(f"{figure_text(getattr(cost, part.attribute) / bars.size, 2)} {bars.unit}" for part in bars.parts)]
         for cost in shown
     ]
     head = [_("Round"), *(part.name for part in bars.parts)]
@@ -219,5 +195,5 @@ def _unit(largest: float) -> tuple[str, float]:
     return "GB", 1e9
 
 
-def _figure(value: float | None, digits: int = 4) -> str:
+def figure_text(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else number_format(round(value, digits), digits)

@@ -1,4 +1,4 @@
-"""All states of runs, rounds and participations, and every legal move between them. Nothing else decides a move."""
+"""All states of runs, rounds, participations and registered versions, and every legal move. Nothing else decides a move."""
 
 from __future__ import annotations
 
@@ -57,6 +57,22 @@ class Phase(StrEnum):
     DROPPED = "dropped"
 
 
+class Status(StrEnum):
+    """Of a version in its project's registry."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+
+
+class StatusEvent(StrEnum):
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    SUPERSEDE = "supersede"
+    RETIRE = "retire"
+    REINSTATE = "reinstate"
+
+
 _R, _E = RunState, RunEvent
 RUN_MOVES: dict[tuple[RunState, RunEvent], RunState] = {
     (_R.DRAFT, _E.PROPOSE): _R.PROPOSED,
@@ -98,6 +114,15 @@ PHASE_MOVES: dict[Phase, tuple[Phase, ...]] = {
     Phase.DROPPED: (Phase.LATE,),
 }
 
+STATUS_MOVES: dict[tuple[Status, StatusEvent], Status] = {
+    (Status.CANDIDATE, StatusEvent.PROMOTE): Status.CHAMPION,
+    (Status.CANDIDATE, StatusEvent.RETIRE): Status.RETIRED,
+    (Status.CHAMPION, StatusEvent.SUPERSEDE): Status.RETIRED,
+    (Status.CHAMPION, StatusEvent.RETIRE): Status.RETIRED,
+    (Status.RETIRED, StatusEvent.ROLL_BACK): Status.CHAMPION,
+    (Status.RETIRED, StatusEvent.REINSTATE): Status.CANDIDATE,
+}
+
 RUN_OPEN = (RunState.PROPOSED, RunState.PREPARING, RunState.RUNNING, RunState.PAUSED)
 RUN_ENDED = (RunState.FINISHED, RunState.STOPPED, RunState.FAILED)
 
@@ -116,6 +141,14 @@ def next_round_state(state: RoundState, event: RoundEvent) -> RoundState:
         return ROUND_MOVES[state, event]
     except KeyError:
         raise IllegalMove(expected=_legal(ROUND_MOVES, event), got=f"{event} in state {state}") from None
+
+
+def next_status(status: Status, event: StatusEvent) -> Status:
+    """Where an event leads. Raises ``IllegalMove`` and changes nothing."""
+    try:
+        return STATUS_MOVES[status, event]
+    except KeyError:
+        raise IllegalMove(expected=_legal(STATUS_MOVES, event), got=f"{event} in status {status}") from None
 
 
 def _legal(moves, event: StrEnum) -> str:  # type: ignore[no-untyped-def]

@@ -13,9 +13,11 @@ from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
 from rounds.lifecycle import Phase, RoundState, RunState
-from rounds.privacy_tables import PrivacyAccount, PrivacyLink, PrivacyRelease
-
-__all__ = ["PrivacyAccount", "PrivacyLink", "PrivacyRelease"]
+from rounds.privacy_tables import PrivacyAccount as PrivacyAccount
+from rounds.privacy_tables import PrivacyLink as PrivacyLink
+from rounds.privacy_tables import PrivacyRelease as PrivacyRelease
+from rounds.register import Registration as Registration
+from rounds.register import Reign as Reign
 
 
 def _choices(states) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]

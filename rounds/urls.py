@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import history, home, ledger, plans, projects, runs, search, versions
+from rounds.views import history, home, ledger, plans, projects, registry, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("projects/new/", projects.project_new, name="project-new"),
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
     path("projects/<slug:slug>/plans/new/", plans.plan_new, name="plan-new"),
+    path("projects/<slug:slug>/registry/", registry.registry, name="registry"),
+    path("projects/<slug:slug>/registry/rollback/", registry.rollback, name="rollback"),
     path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),
     path("plans/<str:plan_hash>/approve/", plans.plan_approve, name="plan-approve"),
     path("plans/<str:plan_hash>/start/", plans.plan_start, name="plan-start"),
@@ -25,6 +27,10 @@ urlpatterns = [
     path("runs/<uuid:run_id>/history.csv", runs.history_csv, name="run-history-csv"),
     path("runs/<uuid:run_id>/rounds/<int:number>/", runs.round_detail, name="round"),
     path("runs/<uuid:run_id>/versions/<int:number>/", versions.version_detail, name="version"),
+    path("runs/<uuid:run_id>/versions/<int:number>/evaluation.json", versions.version_evaluation, name="evaluation"),
+    path("runs/<uuid:run_id>/versions/<int:number>/card/", versions.card, name="card"),
+    path("runs/<uuid:run_id>/versions/<int:number>/bundle.zip", versions.bundle, name="bundle"),
+    path("runs/<uuid:run_id>/versions/<int:number>/moves/<str:move>/", registry.version_move, name="version-move"),
     path("runs/<uuid:run_id>/versions/<int:number>/weights.safetensors", versions.weights, name="weights"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history-csv"),

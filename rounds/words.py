@@ -61,6 +61,12 @@ SUBJECT: dict[str, Look] = {
     "refusal": Look(CARE, "ban", _("Work refused")),
 }
 """What a receipt is about."""
+STATUS: dict[str, Look] = {
+    "candidate": Look(BUSY, "versions", _("Candidate")),
+    "champion": Look(GOOD, "star", _("Champion")),
+    "retired": Look(CALM, "package", _("Retired")),
+}
+"""Of a version in its project's registry."""
 PURPOSE: dict[str, Look] = {
     "credit": Look(CALM, "scale", _("Credit scoring")),
     "fraud": Look(CALM, "shield", _("Fraud detection")),
@@ -73,4 +79,5 @@ LOOKS: dict[str, dict[str, Look]] = {
     "decision": DECISION,
     "subject": SUBJECT,
     "purpose": PURPOSE,
+    "status": STATUS,
 }

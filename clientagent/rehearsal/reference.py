@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from clientagent.data import read_table, split_rows
 from clientagent.evaluation import losses, mean_loss, probabilities, score
+from clientagent.newton import optimum
 from clientagent.preprocess import Inputs, Prepared, check_spec, prepare
-from clientagent.training import Trainer
+from clientagent.training import Trainer, class_weights
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed
 from clientagent.wire.messages import PreprocessingSpec
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.signing import parse
+from clientagent.wire.strategies import number_of
 from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import initial_weights, layout_of
 
@@ -92,7 +94,14 @@ def _local(plan: Plan, part: _Bank, holdout: Inputs, flat: Array | None) -> dict
 
 
 def best_of(plan: Plan, training: Inputs, validation: Inputs) -> Array:
-    """The weights with the lowest validation loss, over two step sizes, each trained until it improves no more."""
+    """The weights with the lowest validation loss, over two step sizes, each trained until it improves no more.
+
+    For ``newton`` the optimum of the training rows under the same ridge.
+    """
+    if plan.strategy.name == "newton" and len(training.labels):
+        good, bad = class_weights(plan, training)
+        ridge = number_of(plan.strategy, "ridge")
+        return optimum(training.matrix, training.labels, ridge=ridge, good_weight=good, bad_weight=bad)
     rate = plan.training.resolved_learning_rate(plan.model.family)
     tried = [_trained(plan, training, validation, rate * factor) for factor in (1.0, 0.3)]
     return min(tried, key=lambda pair: pair[0])[1]

@@ -7,10 +7,11 @@ from clientagent.wire.plan import Plan
 
 FAMILIES = ("logistic", "mlp")
 STRATEGIES = (
-    "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "median", "trimmed_mean", "krum",
+    "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
+    "ditto", "median", "trimmed_mean", "krum",
     "multikrum", "geometric_median", "centred_clipping", "norm_bound",
 )
-NUMERIC = ("zscore",)
+NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
@@ -21,7 +22,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
         (plan.privacy.secure_aggregation is not None, "privacy.secure_aggregation", "null"),
-        (plan.compression.codec != "none", "compression.codec", "none"),
         (plan.evaluation.segment is not None, "evaluation.segment", "null"),
     ]
     return [(field, offered) for wished, field, offered in wishes if wished]

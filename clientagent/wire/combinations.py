@@ -195,6 +195,11 @@ _REFUSED = (
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),
     _Row("privacy.record_dp", _both(_is("scaffold", "qfedavg"), _has_record_dp),
          _("%(strategy)s sends a figure of the customers beside the update, which the noise does not cover."), _named),
+    # ---- preprocessing
+    _Row("preprocessing.numeric", lambda plan: plan.protects_statistics and plan.numeric_method != "zscore",
+         _("Bins are counted exactly: choose zscore and no scorecard, or set privacy.record_dp.statistics to 0, outside of the budget.")),
+    _Row("preprocessing.categorical", lambda plan: plan.protects_statistics and plan.categorical_method != "onehot",
+         _("Evidence is counted exactly: choose onehot and no scorecard, or set privacy.record_dp.statistics to 0.")),
     # ---- privacy of customers
     _Row("training.epochs", _both(_has_record_dp, _no(_newton), lambda plan: plan.training.epochs == 0),
          _("Nothing is trained, so record-level privacy has nothing to protect.")),

@@ -95,17 +95,25 @@ class Label(_Part):
 
 class Preprocessing(_Part):
     numeric: Literal["zscore", "quantile", "bins", "piecewise", "woe"] = Field(
-        "zscore", description="How numbers become inputs: z-scores of the pooled mean and deviation are the default."
+        "zscore",
+        description="How numbers become inputs. zscore: mean and deviation. quantile: normal scores, calm with outliers. "
+        "bins: one input a bin. piecewise: a ramp a bin, often the best. woe: one weight of evidence.",
     )
-    categorical: Literal["onehot"] = Field("onehot", description="One input for each category.")
+    categorical: Literal["onehot", "woe"] = Field(
+        "onehot", description="onehot: one input for each category. woe: one weight of evidence for all of them."
+    )
+    bins: int = Field(20, ge=2, le=100, description="Most bins of a number (quantile, bins, piecewise and woe).")
 
 
 class Model(_Part):
-    family: str = Field("mlp", description="logistic: one weight an input. mlp: hidden layers. scorecard: points.")
+    family: str = Field("mlp", description="logistic: one weight an input. mlp: hidden layers. scorecard: points a bin.")
     hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field(
         default_factory=lambda: [64, 32], max_length=8, description="Widths of the hidden layers of an mlp."
     )
     dropout: float = Field(0.1, ge=0, le=0.9, description="Share of hidden units left out in each training step.")
+    base_score: float = Field(600, ge=-10_000, le=10_000, description="Points of a customer at the base odds (scorecard).")
+    base_odds: float = Field(50, gt=0, le=1e6, description="Good customers to one bad at the base score (scorecard).")
+    points_to_double: float = Field(20, gt=0, le=1000, description="Points that double the odds, PDO (scorecard).")
 
     @field_validator("family")
     @classmethod
@@ -318,6 +326,25 @@ class Plan(_Part):
     @property
     def hash(self) -> str:
         return digest_of(self)
+
+    @property
+    def numeric_method(self) -> str:
+        """How numbers become inputs; a scorecard always weighs evidence."""
+        return "woe" if self.model.family == "scorecard" else self.preprocessing.numeric
+
+    @property
+    def categorical_method(self) -> str:
+        return "woe" if self.model.family == "scorecard" else self.preprocessing.categorical
+
+    @property
+    def counts_bad(self) -> bool:
+        """Whether the statistics stage counts the positives of each bin or category, and not only its customers."""
+        return "woe" in (self.numeric_method, self.categorical_method)
+
+    @property
+    def protects_statistics(self) -> bool:
+        """Whether the statistics stage is part of the record-level budget, and so says nothing exact."""
+        return self.privacy.record_dp is not None and self.privacy.record_dp.statistics > 0
 
     @property
     def quorum_share(self) -> float:

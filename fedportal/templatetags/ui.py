@@ -27,6 +27,7 @@ from institutions.words import Look
 from rounds import palette
 from rounds.models import Run
 from rounds.selectors import scope
+from rounds.selectors.evaluation import Holder
 from rounds.selectors.grid import presence_of
 from rounds.selectors.scope import Audience
 from rounds.words import LOOKS
@@ -125,6 +126,33 @@ def percent(value: Figure, digits: int = 0) -> SafeString | str:
     if value is None or value == "":
         return dash()
     return f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+
+
+@register.filter
+def as_percent(value: float | None) -> str:
+    """A share inside a sentence, with as many digits as it takes to be told from nothing."""
+    if value is None:
+        return "–"
+    digits = 0 if value in (0, 1) else 1 if value >= 0.01 else 2 if value >= 0.001 else 3
+    return f"{number_format(round(100 * value, digits), digits)}{NARROW_SPACE}%"
+
+
+@register.filter
+def as_input_percent(value: float) -> str:
+    """A share as the value of an input of percent, in no language's notation."""
+    return f"{100 * value:.4g}"
+
+
+@register.filter
+def exact_figures(holder: Holder) -> list[tuple[str, dict[str, float], int]]:
+    """The figures of one holder that have a bound, by name."""
+    f = holder.figures
+    rows = [("AUC", f["auc"]), ("Gini", f["gini"]), ("KS", f["ks"]), (_("Average precision"), f["average_precision"])]
+    rows += [(_("Brier score"), f["brier"])]
+    rows += [(_("Bad found at %(n)s good flagged") % {"n": as_percent(row["rate"])}, row) for row in f["recall_at_fpr"]]
+    budget = f["recall_at_budget"]
+    rows += [(_("Bad found at %(n)s looked at") % {"n": as_percent(budget["budget"])}, budget)]
+    return [(name, figure, 4) for name, figure in rows if figure and "value" in figure]
 
 
 @register.simple_tag

@@ -1,4 +1,4 @@
-"""One preprocessing for all banks out of their counts and moments, and which reports are refused.
+"""One preprocessing for all banks out of their counts and moments.
 
 What becomes public here is only what ``privacy.min_banks`` banks stand behind (invariant 13). A category that fewer banks report
 would tell everybody about those banks' customers, so it is counted as ``other``: on the SBA loans of eight lenders this costs
@@ -12,22 +12,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from clientagent.wire.errors import StatisticsInvalid
 from clientagent.wire.messages import (
     CategoricalInput,
     CategoricalStatistics,
+    CategoricalWoe,
     NumericInput,
     NumericStatistics,
     PreprocessingSpec,
     StatisticsReport,
 )
 from clientagent.wire.plan import Feature, Plan, as_text
+from rounds.algorithms import numbers
+from rounds.algorithms.cells import Counts
+from rounds.algorithms.evidence import evidence_of
+from rounds.algorithms.numbers import require_both_classes
+from rounds.algorithms.reports import check_report
 
-LARGEST = 1e100
-"""Larger means are refused: their squares would overflow."""
-MOST_REPORTED = 1000
 MOST_CATEGORIES = 100
-LONGEST_CATEGORY = 128
 SMALLEST_SPREAD = 1e-8
 """A deviation below this share of the mean is the rounding of a constant."""
 
@@ -50,18 +54,6 @@ class Moments:
         return Moments(count, mean, self.m2 + other.m2 + delta * delta * (self.count * other.count / count))
 
 
-def check_report(plan: Plan, report: StatisticsReport) -> None:
-    """Raises ``StatisticsInvalid`` for a report that is not of this plan, cannot be true, or shows too small a number."""
-    numeric = [feature.name for feature in plan.features if feature.kind == "numeric"]
-    features = [feature for feature in plan.features if feature.kind == "categorical"]
-    _require_names(numeric, [number.name for number in report.numeric])
-    _require_names([feature.name for feature in features], [category.name for category in report.categorical])
-    for number in report.numeric:
-        _check_numeric(number, report.rows, plan.privacy.min_cell)
-    for feature, category in zip(features, report.categorical, strict=True):
-        _check_categorical(feature, category, report.rows, plan.privacy.min_cell)
-
-
 def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> PreprocessingSpec:
     """The specification that follows from the reports, whatever order they came in. Raises ``StatisticsInvalid``."""
     ordered = sorted(reports, key=lambda report: report.institution)
@@ -73,14 +65,14 @@ def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> Preproce
     for report in ordered:
         check_report(plan, report)
     features = [feature for feature in plan.features if feature.kind == "categorical"]
-    numbers = [_pool_numeric(plan, parts) for parts in zip(*(report.numeric for report in ordered), strict=True)]
+    pooled = [_pool_numeric(plan, parts) for parts in zip(*(report.numeric for report in ordered), strict=True)]
     categories = [
         _pool_categorical(plan, feature, parts)
         for feature, *parts in zip(features, *(report.categorical for report in ordered), strict=True)
     ]
     spec = PreprocessingSpec(
         plan_hash=plan.hash,
-        numeric=[number for number in numbers if number],
+        numeric=[number for number in pooled if number],
         categorical=[category for category in categories if category],
     )
     if not spec.input_names:
@@ -88,27 +80,55 @@ def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> Preproce
     return spec
 
 
-def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> NumericInput | None:
+def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> numbers.Entry | NumericInput | None:
     if sum(part.count > 0 for part in parts) < plan.privacy.min_banks:
         return None
+    indicator = sum(part.missing for part in parts) >= plan.privacy.min_cell
+    pooled = numbers.pooled_of(parts)
+    profile = numbers.profile_of(plan, parts, pooled) if pooled else None
+    if pooled and profile and plan.numeric_method != "zscore":
+        return numbers.entry_of(plan, parts, pooled, profile, indicator=indicator)
     total = Moments(0, 0.0, 0.0)
     for part in parts:
         total = total.plus(Moments(part.count, part.mean, part.m2))
     scale = math.sqrt(total.m2 / total.count)
-    missing = sum(part.missing for part in parts)
     return NumericInput(
         name=parts[0].name,
         mean=total.mean,
         scale=scale if scale > SMALLEST_SPREAD * abs(total.mean) else 1.0,
-        indicator=missing >= plan.privacy.min_cell,
+        indicator=indicator,
+        profile=profile,
     )
 
 
-def _pool_categorical(plan: Plan, feature: Feature, parts: Sequence[CategoricalStatistics]) -> CategoricalInput | None:
-    missing = sum(part.missing for part in parts) >= plan.privacy.min_cell
+def _pool_categorical(
+    plan: Plan, feature: Feature, parts: Sequence[CategoricalStatistics]
+) -> CategoricalInput | CategoricalWoe | None:
+    chosen = _agreed(plan, feature, parts)
+    told = _told(plan, parts, chosen)
+    rows = int(told.sum())
+    shares = [int(n) / rows for n in told.sum(axis=0)] if rows else []
+    name, listed = feature.name, feature.categories is not None
+    if plan.categorical_method == "woe":
+        good, bad = told
+        require_both_classes(name, int(good.sum()), int(bad.sum()))
+        if not chosen and not told[:, -1].any():
+            return None
+        evidence, iv = evidence_of(good, bad)
+        *bins, other, missing = evidence
+        return CategoricalWoe(name=name, categories=chosen, shares=shares, bins=bins, other=other, missing=missing, iv=iv)
+    has_missing = sum(part.missing for part in parts) >= plan.privacy.min_cell
+    rest = sum(part.other + sum(part.counts.values()) for part in parts) - sum(_of(parts, value)[0] for value in chosen)
+    if not chosen and not has_missing:
+        return None
+    has_other = bool(chosen) and rest >= plan.privacy.min_cell and not listed
+    return CategoricalInput(name=name, categories=chosen, shares=shares, other=has_other, missing=has_missing)
+
+
+def _agreed(plan: Plan, feature: Feature, parts: Sequence[CategoricalStatistics]) -> list[str]:
+    """The plan's own categories, or the most frequent of those that enough banks have, in the order of people."""
     if feature.categories is not None:
-        listed = [as_text(value) for value in feature.categories]
-        return CategoricalInput(name=feature.name, categories=listed, other=False, missing=missing)
+        return [as_text(value) for value in feature.categories]
     counts: dict[str, int] = {}
     banks: dict[str, int] = {}
     for part in parts:
@@ -116,12 +136,25 @@ def _pool_categorical(plan: Plan, feature: Feature, parts: Sequence[CategoricalS
             counts[value] = counts.get(value, 0) + count
             banks[value] = banks.get(value, 0) + 1
     agreed = [value for value in counts if banks[value] >= plan.privacy.min_banks]
-    chosen = sorted(agreed, key=lambda value: (-counts[value], value))[:MOST_CATEGORIES]
-    rest = sum(part.other for part in parts) + sum(counts.values()) - sum(counts[value] for value in chosen)
-    if not chosen and not missing:
-        return None
-    other = bool(chosen) and rest >= plan.privacy.min_cell
-    return CategoricalInput(name=feature.name, categories=sorted(chosen, key=_place), other=other, missing=missing)
+    return sorted(sorted(agreed, key=lambda value: (-counts[value], value))[:MOST_CATEGORIES], key=_place)
+
+
+def _told(plan: Plan, parts: Sequence[CategoricalStatistics], chosen: list[str]) -> Counts:
+    """Good and bad customers (2, chosen + others + missing) that may be published: over enough banks, or listed by the plan."""
+    all_of = [*(_of(parts, value) for value in chosen)]
+    customers = sum(sum(part.counts.values()) + part.other for part in parts) - sum(n for n, _ in all_of)
+    bad = sum(sum(part.bad.values()) + part.other_bad for part in parts) - sum(b for _, b in all_of)
+    has_other = [part.other > 0 or bool(set(part.counts) - set(chosen)) for part in parts]
+    others = (customers, bad) if sum(has_other) >= plan.privacy.min_banks else (0, 0)
+    has_missing = sum(part.missing > 0 for part in parts) >= plan.privacy.min_banks
+    missing = (sum(part.missing for part in parts), sum(part.missing_bad for part in parts)) if has_missing else (0, 0)
+    table = np.array([*all_of, others, missing], np.int64)
+    return np.stack([table[:, 0] - table[:, 1], table[:, 1]])
+
+
+def _of(parts: Sequence[CategoricalStatistics], value: str) -> tuple[int, int]:
+    """Customers of a category, and the bad among them."""
+    return sum(part.counts.get(value, 0) for part in parts), sum(part.bad.get(value, 0) for part in parts)
 
 
 def _place(value: str) -> tuple[float, str]:
@@ -130,38 +163,3 @@ def _place(value: str) -> tuple[float, str]:
         return float(value), value
     except ValueError:
         return math.inf, value
-
-
-def _require_names(expected: list[str], got: list[str]) -> None:
-    if got != expected:
-        raise StatisticsInvalid(expected=", ".join(expected)[:500] or "no such features", got=", ".join(got)[:500] or "none")
-
-
-def _check_numeric(number: NumericStatistics, rows: int, min_cell: int) -> None:
-    _require_cells(number.name, [number.count, number.missing], rows, min_cell)
-    if not (abs(number.mean) <= LARGEST and 0 <= number.m2 <= 4 * LARGEST**2 * rows):
-        raise StatisticsInvalid(
-            expected=f"{number.name}: finite moments of values up to {LARGEST:g}", got=f"mean {number.mean:g}, m2 {number.m2:g}"
-        )
-    if number.count == 0 and (number.mean or number.m2):
-        raise StatisticsInvalid(expected=f"{number.name}: no moments without customers", got=f"mean {number.mean:g}")
-
-
-def _check_categorical(feature: Feature, category: CategoricalStatistics, rows: int, min_cell: int) -> None:
-    _require_cells(category.name, [*category.counts.values(), category.other, category.missing], rows, min_cell)
-    if len(category.counts) > MOST_REPORTED or any(len(value) > LONGEST_CATEGORY for value in category.counts):
-        raise StatisticsInvalid(
-            expected=f"{category.name}: at most {MOST_REPORTED} categories of {LONGEST_CATEGORY} letters",
-            got=f"{len(category.counts)}",
-        )
-    if any(not value or as_text(value) != value for value in category.counts):
-        raise StatisticsInvalid(expected=f"{category.name}: categories as texts (1, not 1.0)", got="another spelling")
-    if feature.categories is not None and (strange := set(category.counts) - {as_text(value) for value in feature.categories}):
-        raise StatisticsInvalid(expected=f"{category.name}: the plan's categories", got=sorted(strange)[0][:100])
-
-
-def _require_cells(name: str, cells: list[int], rows: int, min_cell: int) -> None:
-    if sum(cells) > rows:
-        raise StatisticsInvalid(expected=f"{name}: at most {rows} customers", got=f"{sum(cells)}")
-    if any(0 < cell < min_cell for cell in cells):
-        raise StatisticsInvalid(expected=f"{name}: no number of customers from 1 to {min_cell - 1}", got="one")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import BaseModel
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -27,11 +28,13 @@ from clientagent.wire.messages import (
 )
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentAuthentication, AgentIdentity, body_of
-from institutions.permissions import IsAuditor
+from institutions.models import Role
+from institutions.permissions import IsAuditor, membership_of
 from rounds import exports, services
 from rounds import models as tables
 from rounds.api.hot import answer_with, refusals_recorded, upload_state
 from rounds.selectors.privacy import position_for
+from rounds.selectors.scope import Audience, audience_of, version_for
 from rounds.services.decisions import plan_for
 
 
@@ -171,11 +174,18 @@ class Receipts(AgentView):
         return Response(row.signed)
 
 
-class _SessionOrAgent(SessionAuthentication):
+class SessionOrAgent(SessionAuthentication):
     def authenticate(self, request: Request) -> Any:
         if "signature-input" in request.headers:
             return AgentAuthentication().authenticate(request)
         return super().authenticate(request)
+
+
+class MemberOrAgent(BasePermission):
+    """An agent, or a person with a seat; what either may see is decided by the selector."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.user, AgentIdentity) or membership_of(request.user) is not None
 
 
 class _AuditorOrAgent(IsAuditor):
@@ -186,7 +196,7 @@ class _AuditorOrAgent(IsAuditor):
 class History(APIView):
     """A run's history, which verifies offline: for auditors and administrators who signed in, and for the run's agents."""
 
-    authentication_classes = [_SessionOrAgent]
+    authentication_classes = [SessionOrAgent]
     permission_classes = [_AuditorOrAgent]
 
     @extend_schema(operation_id="history", responses={200: OpenApiResponse(OpenApiTypes.OBJECT)})
@@ -198,6 +208,27 @@ class History(APIView):
         if run is None:
             raise NotFound(expected="a run that you may see", got=str(run_id))
         return Response(exports.history(run))
+
+
+class VersionEvaluation(APIView):
+    """How a version scores hold-out customers: figures with their bounds, and the counts that they follow from.
+
+    A bank is shown its own and those of all banks together; administrators and auditors see every bank's.
+    """
+
+    authentication_classes = [SessionOrAgent]
+    permission_classes = [MemberOrAgent]
+
+    @extend_schema(operation_id="version_evaluation", responses={200: OpenApiResponse(OpenApiTypes.OBJECT)})
+    def get(self, request: Request, run_id: UUID, number: int) -> Response:
+        audience = audience_for(request)
+        return Response(exports.evaluation(version_for(audience, run_id, number), audience))
+
+
+def audience_for(request: Request) -> Audience:
+    if isinstance(request.user, AgentIdentity):
+        return Audience(Role.OPERATOR, request.user.institution_id, request.user.institution_slug)
+    return audience_of(request.user)
 
 
 def _identity(request: Request | HttpRequest) -> AgentIdentity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.api import calm, hot
+from rounds.api import calm, hot, registry
 
 urlpatterns = [
     path("work", hot.work, name="api-work"),
@@ -15,7 +15,12 @@ urlpatterns = [
     path("runs/<uuid:run_id>/history", calm.History.as_view(), name="api-history"),
     path("runs/<uuid:run_id>/acknowledgements", calm.Acknowledgements.as_view(), name="api-acknowledgements"),
     path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
+    path("models/<uuid:run_id>/<int:number>/evaluation", calm.VersionEvaluation.as_view(), name="api-version-evaluation"),
     path("models/<uuid:run_id>/<int:number>/state", hot.state, name="api-state"),
+    path("models/<uuid:run_id>/<int:number>/moves/<str:move>", registry.VersionMove.as_view(), name="api-version-move"),
+    path("projects/<slug:slug>/registry", registry.Registry.as_view(), name="api-registry"),
+    path("projects/<slug:slug>/champion", registry.Champion.as_view(), name="api-champion"),
+    path("projects/<slug:slug>/champion/rollback", registry.Rollback.as_view(), name="api-rollback"),
     path("progress", hot.progress, name="api-progress"),
     path("updates", hot.updates, name="api-updates"),
     path("uploads", calm.Uploads.as_view(), name="api-uploads"),

@@ -29,6 +29,7 @@ FIELDS = (
     "code",
     "rows",
     "number",
+    "run_number",
     "selected",
     "seconds",
     "column",
@@ -70,6 +71,23 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "portal_approval": (GOOD, "check", gettext_noop("%(bank)s approved the plan in the browser")),
     "portal_restored": (CARE, "history", gettext_noop("The portal was restored from a backup. %(reason)s")),
     "updates_forgotten": (CALM, "trash", gettext_noop("Updates deleted, as the plan's retention says; their receipts stay")),
+    "version_registered": (
+        BUSY,
+        "versions",
+        gettext_noop("Version %(number)s of run %(run_number)s registered as a candidate. %(reason)s"),
+    ),
+    "version_promoted": (
+        GOOD,
+        "rosette-discount-check",
+        gettext_noop("Version %(number)s of run %(run_number)s promoted to champion. %(reason)s"),
+    ),
+    "champion_rolled_back": (
+        CARE,
+        "history",
+        gettext_noop("Rolled back: version %(number)s of run %(run_number)s is champion again. %(reason)s"),
+    ),
+    "version_retired": (CALM, "ban", gettext_noop("Version %(number)s of run %(run_number)s retired. %(reason)s")),
+    "version_reinstated": (BUSY, "versions", gettext_noop("Version %(number)s of run %(run_number)s is a candidate again. %(reason)s")),
     "chain_anchored": (CALM, "link", gettext_noop("A run's or project's chain was anchored here")),
 }
 PLAIN = {

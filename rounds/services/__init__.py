@@ -10,6 +10,7 @@ from rounds.services.privacy import confirm_reconciliation, countersigned, take_
 from rounds.services.progress import note_download, note_progress
 from rounds.services.proposals import propose_run
 from rounds.services.refusals import record_refusal, refuse_work
+from rounds.services.registry import promote_version, register_version, reinstate_version, retire_version, roll_back
 from rounds.services.rounds import (
     abandon_round,
     claim_round,
@@ -27,11 +28,11 @@ from rounds.services.updates import accept_update
 from rounds.services.uploads import complete_upload, open_upload, store_part
 
 __all__ = [
-    "abandon_round", "accept_evaluation", "accept_statistics", "accept_update", "acknowledge_result",
-    "approve_in_portal", "begin_run", "claim_round", "close_round", "collect", "complete_upload",
-    "confirm_reconciliation", "countersigned", "create_project", "drop_bank",
-    "end_early", "extend_deadline", "fail_run", "finish_run", "freeze_plan", "give_back_lease", "give_up_round",
-    "note_download", "note_progress", "open_upload", "pause_run", "prepare_run", "propose_run", "publish_version", "record_decision",
-    "record_refusal", "refuse_work", "renew_lease", "resume_run", "stop_run", "store_part",
-    "take_report_statement", "take_slot", "take_update_statement",
+    "abandon_round", "accept_evaluation", "accept_statistics", "accept_update", "acknowledge_result", "approve_in_portal",
+    "begin_run", "claim_round", "close_round", "collect", "complete_upload", "confirm_reconciliation", "countersigned",
+    "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run", "finish_run", "freeze_plan", "give_back_lease",
+    "give_up_round", "note_download", "note_progress", "open_upload", "pause_run", "prepare_run", "promote_version",
+    "propose_run", "publish_version", "record_decision", "record_refusal", "refuse_work", "register_version", "reinstate_version",
+    "renew_lease", "resume_run", "retire_version", "roll_back", "stop_run", "store_part", "take_report_statement", "take_slot",
+    "take_update_statement",
 ]

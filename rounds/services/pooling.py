@@ -20,7 +20,7 @@ def pool_version(version: ModelVersion) -> None:
     if len(latest) < enough or version.pooled is not None:
         return
     counts = [EvaluationCounts.model_validate(latest[slug].counts) for slug in sorted(latest)]
-    pooled = pooled_figures(counts, plan.evaluation.bins)
+    pooled = pooled_figures(counts, plan.evaluation.bins) | {"evaluations": sorted(row.pk for row in latest.values())}
     loss = pooled["validation"]["loss"]
     ModelVersion.objects.filter(pk=version.pk, pooled__isnull=True).update(pooled=pooled, validation_loss=loss)
     version.pooled, version.validation_loss = pooled, loss

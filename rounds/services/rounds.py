@@ -20,6 +20,7 @@ from rounds.selectors.metrics import selected_version, should_end
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
 from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_round, move_run, record
 from rounds.services.pooling import pool_version
+from rounds.services.registry import register
 
 LEASE_S = 30.0
 
@@ -231,6 +232,7 @@ def finish_run(*, run: Run) -> ModelVersion:
     pool_version(run.last_version)
     version = selected_version(run)
     move_run(run, RunEvent.FINISH, selected=version, ended_at=now(), deadline_at=None, reason="")
+    register(version=version)
     record(run, "run_finished", {"selected": version.number, "digest": version.digest,
                                  "select": run.plan.document.schedule.select})
     anchor(chain=run.chain, into=run.plan.project.chain)

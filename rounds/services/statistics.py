@@ -10,7 +10,7 @@ from clientagent.wire.errors import IllegalMove, Malformed, NotFound, Statistics
 from clientagent.wire.messages import StatisticsReport, Unfit
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds.algorithms.preprocessing import check_report
+from rounds.algorithms.reports import check_report
 from rounds.lifecycle import RunState
 from rounds.models import Receipt, Run, Seat
 from rounds.services.moves import actor_of_agent, hint_after_commit, record

@@ -18,6 +18,7 @@ from institutions.permissions import require_role
 from institutions.tables import asked, ordering, page_of
 from rounds import exports, services
 from rounds.drawing import charts_key, charts_message, parts_of
+from rounds.exports import attached
 from rounds.lifecycle import RunState
 from rounds.models import Run
 from rounds.selectors.lists import run_rows
@@ -166,7 +167,7 @@ def _seconds(text: str) -> int:
 def history_json(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = run_for(audience_of(request.user), run_id)
     response = JsonResponse(exports.history(run), json_dumps_params={"ensure_ascii": False, "indent": 1})
-    return _attached(response, f"{file_name(run)}.json")
+    return attached(response, f"{file_name(run)}.json")
 
 
 @require_GET
@@ -174,13 +175,8 @@ def history_json(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def history_csv(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = run_for(audience_of(request.user), run_id)
     response = HttpResponse(exports.history_csv(run), content_type="text/csv; charset=utf-8")
-    return _attached(response, f"{file_name(run)}.csv")
+    return attached(response, f"{file_name(run)}.csv")
 
 
 def file_name(run: Run) -> str:
     return f"{run.plan.project.slug}-run-{run.number}-history"
-
-
-def _attached(response: HttpResponse, name: str) -> HttpResponse:
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response

@@ -26,10 +26,11 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: ink, size: 12 } },
       xaxis: { ...axis, showgrid: false, ...figure.layout.xaxis }, yaxis: { ...axis, ...figure.layout.yaxis },
-      shapes: marker(soft), transition: { duration: 0 },
+      shapes: [...(figure.layout.shapes || []), ...marker(soft)], transition: { duration: 0 },
     };
     const data = figure.data.map((trace) => trace.meta !== "ink" ? trace : {
       ...trace, line: { ...trace.line, color: ink }, marker: { ...trace.marker, color: ink },
+      ...(trace.error_y ? { error_y: { ...trace.error_y, color: ink } } : {}),
     });
     return { data, layout };
   }
@@ -52,9 +53,9 @@
     }
   }, { rootMargin: "120px" });
 
-  function draw(name) {
+  function draw(name, anyway) {
     const element = document.querySelector(`[data-figure="${name}"]`);
-    if (!element || !window.Plotly || !stale.has(name) || !insight.has(name)) return;
+    if (!element || !window.Plotly || !stale.has(name) || !(anyway || insight.has(name))) return;
     stale.delete(name);
     const { data, layout } = themed(drawn.get(name));
     Plotly.react(element, data, layout, CONFIG);
@@ -68,6 +69,18 @@
     }
     for (const element of document.querySelectorAll("[data-figure]")) observer.observe(element);
     for (const name of drawn.keys()) draw(name);
+    whenIdle(settle);
+  }
+
+  // Charts out of sight get a first drawing one by one while nothing else happens, so that no print or capture shows a frame.
+  const whenIdle = window.requestIdleCallback ? (act) => requestIdleCallback(act, { timeout: 1500 }) : (act) => setTimeout(act, 200);
+  const settled = new Set();
+  function settle() {
+    const name = [...drawn.keys()].find((key) => !settled.has(key));
+    if (!name) return;
+    settled.add(name);
+    draw(name, true);
+    whenIdle(settle);
   }
 
   function redraw() {
@@ -75,7 +88,7 @@
   }
 
   window.charts = { show, redraw };
-  window.addEventListener("beforeprint", () => { for (const name of drawn.keys()) { insight.add(name); stale.add(name); draw(name); } });
+  window.addEventListener("beforeprint", () => { for (const name of drawn.keys()) { stale.add(name); draw(name, true); } });
   document.addEventListener("theme-changed", () => requestAnimationFrame(redraw));
   const first = document.getElementById("figures");
   if (first) show(JSON.parse(first.textContent));

@@ -9,11 +9,13 @@ import numpy as np
 from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 
+from clientagent.compression import compress
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.signing import Document, Signed, sign_document
-from clientagent.wire.tensors import Array, pack, unpack
+from clientagent.wire.strategies import STEPS_COUNT, steps_of, uplink_layout
+from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import layout_of
 from rounds import blobs, engine, services
 from rounds.models import Project, Run
@@ -82,11 +84,13 @@ class ScriptedBank:
         return self.post("statistics", self.report(run))
 
     def difference(self, run: Run, seed: int) -> Array:
-        parameters = layout_of(self.plan, run.inputs).parameters
+        parameters = uplink_layout(self.plan, run.inputs).parameters
         return np.random.default_rng(seed).normal(size=parameters).astype(np.float32)
 
     def update(self, run: Run, order: dict[str, Any], flat: Array, **changes: Any) -> tuple[Signed, bytes]:
-        data = pack(flat, layout_of(self.plan, run.inputs))
+        layout, codec = uplink_layout(self.plan, run.inputs), self.plan.compression
+        random = np.random.default_rng(order["round"])
+        data = compress(flat, layout, codec, residual=None, random=random).data
         counts = None
         if order["evaluate"]:
             counts = messages.EvaluationCounts(
@@ -96,9 +100,10 @@ class ScriptedBank:
             "run": order["run"], "manifest_digest": order["manifest_digest"], "round": order["round"],
             "attempt": order["attempt"], "base_number": order["base_number"], "base_digest": order["base_digest"],
             "institution": self.slug, "agent_id": str(self.bank.agent.pk), "update_digest": sha256_hex(data),
-            "update_bytes": len(data), "plain_bytes": len(data), "rows": self.rows, "norm": 1.0, "steps": 3,
-            "train_loss": 0.5, "training_s": 0.1,
-            "counts": counts, "environment": messages.Environment(agent_version="1", python="3.11", numpy="2"), **changes,
+            "update_bytes": len(data), "plain_bytes": layout.file_bytes, "rows": self.rows, "norm": 1.0, "steps": 3,
+            "codec": codec.codec, "base_loss": 0.7, "train_loss": 0.5, "training_s": 0.1,
+            "counts": counts, "environment": messages.Environment(agent_version="1", python="3.11", numpy="2"),
+            **({"steps": steps_of(self.plan, self.rows)} if self.plan.strategy.name in STEPS_COUNT else {}), **changes,
         })
         return self.sign(manifest), data
 

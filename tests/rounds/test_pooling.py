@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from clientagent.wire.errors import StatisticsInvalid
 from clientagent.wire.messages import CategoricalStatistics, NumericStatistics, PreprocessingSpec, StatisticsReport
 from clientagent.wire.plan import Plan, parse_plan
-from rounds.algorithms.preprocessing import Moments, check_report, pool_statistics
+from rounds.algorithms.preprocessing import Moments, pool_statistics
+from rounds.algorithms.reports import check_report
 
 BANKS = ["east", "north", "south", "west"]
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)

@@ -10,7 +10,7 @@ import pytest
 from institutions.happenings import SENTENCES as HAPPENINGS
 from institutions.models import Agent, AgentKey, Institution
 from institutions.words import LOOKS as INSTITUTION_LOOKS
-from rounds.lifecycle import Phase, RoundState, RunState
+from rounds.lifecycle import Phase, RoundState, RunState, Status
 from rounds.models import PlanDecision, Project, Seat
 from rounds.selectors.events import SENTENCES
 from rounds.words import LOOKS
@@ -23,6 +23,7 @@ STATES = {
     "seat": Seat.State,
     "decision": PlanDecision.Decision,
     "purpose": Project.Purpose,
+    "status": Status,
     "institution": Institution.State,
     "agent": Agent.State,
     "key": AgentKey.State,

@@ -15,7 +15,7 @@ from clientagent.wire.errors import PlanInvalid, PlanUnsupported
 from clientagent.wire.plan import Plan, as_text, parse_plan, plan_problems
 from tests.wire.given import SMALL, a_plan
 
-GOLDEN = "8a24e73732f91422"  # changes only with the meaning of a default: then every stored plan's hash changes too
+GOLDEN = "987a70b76f4adbc6"  # changes only with the meaning of a default: then every stored plan's hash changes too
 
 
 def test_the_hash_of_the_small_plan_is_golden():
@@ -69,6 +69,9 @@ BOUNDS = [
     # (field, inside, outside)
     ("model__hidden", [[1], [8192] * 8, []], [[0], [8193], [1] * 9]),
     ("model__dropout", [0, 0.9], [-0.1, 0.91]),
+    ("model__base_score", [-10_000, 10_000], [-10_001, 10_001]),
+    ("model__base_odds", [0.1, 1e6], [0, 1.1e6]),
+    ("model__points_to_double", [0.1, 1000], [0, 1001]),
     ("model__family", ["logistic", "mlp", "scorecard", "ours@" + "0" * 64],
      ["", "forest", "ours@12", "a b@" + "0" * 64]),
     ("training__epochs", [0, 1000], [-1, 1001, 0.5]),
@@ -143,7 +146,8 @@ TOP_BOUNDS = [
       {"name": "y", "positive": float("inf")}, {"name": "y", "positive": -(2**60)}]),
     ("participants", [["a", "b", "c"], [f"b{i}" for i in range(1000)]],
      [[], ["a", "a", "b", "c"], ["A", "b", "c"], [f"b{i}" for i in range(1001)]]),
-    ("preprocessing", [{}, {"numeric": "woe"}], [{"numeric": "rank"}, {"categorical": "hash"}]),
+    ("preprocessing", [{}, {"numeric": "woe", "categorical": "woe"}, {"bins": 2}, {"bins": 100}],
+     [{"numeric": "rank"}, {"categorical": "hash"}, {"bins": 1}, {"bins": 101}]),
     ("code", [], ["import os", {}]),
 ]
 CASES = BOUNDS + TOP_BOUNDS

@@ -6,6 +6,18 @@ from clientagent.wire.messages.enrolment import Enrolment, EnrolmentRequest
 from clientagent.wire.messages.evaluation import EvaluationCounts, EvaluationReport, SplitCounts
 from clientagent.wire.messages.ledger import Head, HeadUpdate
 from clientagent.wire.messages.plans import Decision, PlanDocument, PlanNotice
+from clientagent.wire.messages.preprocessing import (
+    BinsInput,
+    CategoricalInput,
+    CategoricalWoe,
+    Evidence,
+    NumericInput,
+    PiecewiseInput,
+    PreprocessingSpec,
+    Profile,
+    QuantileInput,
+    WoeInput,
+)
 from clientagent.wire.messages.privacy import (
     PrivacyCountersignature,
     PrivacyEvent,
@@ -16,11 +28,9 @@ from clientagent.wire.messages.privacy import (
     SpentRelease,
 )
 from clientagent.wire.messages.statistics import (
-    CategoricalInput,
     CategoricalStatistics,
-    NumericInput,
+    Cells,
     NumericStatistics,
-    PreprocessingSpec,
     StatisticsOrder,
     StatisticsReport,
     Unfit,
@@ -46,11 +56,13 @@ from clientagent.wire.messages.work import (
 )
 
 __all__ = [
-    "Acknowledgement", "AggregationEntry", "AggregationManifest", "CategoricalInput", "CategoricalStatistics",
-    "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest", "Environment", "EvaluationCounts",
-    "EvaluationReport", "Head", "HeadUpdate", "Id", "Instant", "ManifestAnswer", "Message", "NumericInput",
-    "NumericStatistics", "PlanDocument", "PlanNotice", "PreprocessingSpec", "PrivacyCountersignature",
-    "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyPosition", "PrivacyStatement", "Progress", "Receipt",
-    "ReceiptAnswer", "RosterEntry", "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
-    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WorkAnswer", "WorkOrder", "WorkRefusal",
+    "Acknowledgement", "AggregationEntry", "AggregationManifest", "BinsInput", "CategoricalInput",
+    "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
+    "Environment", "EvaluationCounts", "EvaluationReport", "Evidence", "Head", "HeadUpdate", "Id", "Instant",
+    "ManifestAnswer", "Message", "NumericInput", "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice",
+    "PreprocessingSpec", "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate",
+    "PrivacyPosition", "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer",
+    "RosterEntry", "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder",
+    "WorkRefusal",
 ]

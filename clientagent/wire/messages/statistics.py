@@ -1,4 +1,4 @@
-"""The statistics stage: sums over a bank's rows, and the specification that is frozen from them."""
+"""The statistics stage: what a bank counts over its training rows, and its answer to the portal."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ class StatisticsOrder(Document):
     epoch: Count = 0
 
 
+class Cells(Message):
+    """Customers by value, ascending: cell i holds those above ``upper[i-1]`` and up to ``upper[i]``.
+
+    The last cell is open above where there is one ``upper`` less than ``customers``: no extreme is told. In the cells ``single``
+    all customers have the upper value. ``bad`` counts the positives among them where the plan weighs evidence, and is empty
+    elsewhere. Uppers have four significant digits, and values as many when they are compared.
+    """
+
+    upper: list[float]
+    customers: list[Count]
+    single: list[Count] = []
+    bad: list[Count] = []
+
+
 class NumericStatistics(Message):
     """Moments of the training rows that have a value: n, mean, and m2, the sum of squared deviations from the mean."""
 
@@ -31,15 +45,23 @@ class NumericStatistics(Message):
     mean: float
     m2: Annotated[float, Field(ge=0)]
     missing: Count
+    missing_bad: Count = 0
+    cells: Cells | None = None
 
 
 class CategoricalStatistics(Message):
-    """Customers in each category; categories below ``min_cell`` are counted together in ``other``."""
+    """Customers in each category; categories below ``min_cell`` are counted together in ``other``.
+
+    ``bad`` counts the positives in each of ``counts``, only where the plan weighs evidence.
+    """
 
     name: Column
     counts: dict[str, Count]
     other: Count
     missing: Count
+    bad: dict[str, Count] = {}
+    other_bad: Count = 0
+    missing_bad: Count = 0
 
 
 class StatisticsReport(Document):
@@ -68,41 +90,3 @@ class Unfit(Document):
     institution: Slug
     column: str = ""
     reason: Text
-
-
-class NumericInput(Message):
-    """z = clip((x - mean) / scale, -clip, clip); missing becomes 0, with an indicator input where ``indicator``."""
-
-    name: Column
-    mean: float
-    scale: Annotated[float, Field(gt=0)]
-    clip: float = 8.0
-    indicator: bool = False
-
-
-class CategoricalInput(Message):
-    """One input for each category, one for all others where ``other``, one for missing where ``missing``."""
-
-    name: Column
-    categories: list[str]
-    other: bool = True
-    missing: bool = False
-
-
-class PreprocessingSpec(Document):
-    """Frozen before round 1, the same for all banks. The order of inputs is that of the lists, numbers first."""
-
-    type: Literal["preprocessing"] = "preprocessing"
-    plan_hash: Digest
-    numeric: list[NumericInput]
-    categorical: list[CategoricalInput]
-
-    @property
-    def input_names(self) -> list[str]:
-        names = []
-        for number in self.numeric:
-            names += [number.name] + [f"{number.name} (missing)"] * number.indicator
-        for category in self.categorical:
-            names += [f"{category.name}={value}" for value in category.categories]
-            names += [f"{category.name} (other)"] * category.other + [f"{category.name} (missing)"] * category.missing
-        return names

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
 from clientagent.wire.messages.ledger import HeadUpdate
-from clientagent.wire.messages.statistics import PreprocessingSpec
+from clientagent.wire.messages.preprocessing import PreprocessingSpec
 from clientagent.wire.plan import Slug
 from clientagent.wire.signing import Document, Signed
 
