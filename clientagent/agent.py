@@ -21,6 +21,7 @@ from clientagent.progress import Reporter, Watch
 from clientagent.transport import Busy
 from clientagent.warmup import Warmup
 from clientagent.wire.canonical import digest_of
+from clientagent.wire.cohort_orders import CohortNotice
 from clientagent.wire.errors import (
     AgentRevoked,
     KeyUnknown,
@@ -148,7 +149,11 @@ class Agent:
             work = self._portal.open(signed, WorkOrder)
             self._portal.attend(work.run)
             return self._worker.do(signed, work).next
-        raise Malformed(expected="a plan notice, a statistics order or a work order", got=str(kind)[:60])
+        if kind == "cohort_notice":
+            notice = self._portal.open(signed, CohortNotice)
+            self._portal.attend(notice.run)
+            return self._worker.mask(notice)
+        raise Malformed(expected="a plan notice, a statistics order, a work order or a cohort notice", got=str(kind)[:60])
 
     def _stop_run(self, order: Signed, error: LedgerBroken) -> None:
         """The portal's history does not extend what we saw: nothing more for this run until a person has looked."""

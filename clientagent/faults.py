@@ -28,8 +28,9 @@ SLOWNESS = 10
 LEAST_UPLOAD_S = 0.1
 """What an upload takes at least for ``slow``, which otherwise goes by the time that the pull of the same bytes took."""
 FLIP = -10.0
-Phase = Literal["pulled", "training", "uploading"]
-STATEMENTS = ("decision", "statistics_report", "update_manifest", "evaluation_report", "acknowledgement")
+Phase = Literal["pulled", "training", "uploading", "keys", "shares", "masked", "unmask"]
+COHORT_STATEMENTS = ("update_ready", "cohort_key", "cohort_shares", "cohort_consistency", "unmask_answer")
+STATEMENTS = ("decision", "statistics_report", "update_manifest", "evaluation_report", "acknowledgement", *COHORT_STATEMENTS)
 INSTANTS = ("pinned", *(f"{when}:{what}" for what in STATEMENTS for when in ("sending", "answered")))
 
 

@@ -39,6 +39,23 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True, settle: bool = T
         _sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """One more line at the end, synced. What a power cut tore off before it is ended by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE)
+    with os.fdopen(descriptor, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # a folder cannot be opened there; the rename is durable by itself
         return

@@ -2,8 +2,8 @@
 
 ``key.pem`` (made here, mode 0600, never sent), ``agent.json`` (who we are, which portal, its pinned root key),
 ``policy.toml`` (what the bank accepts), ``plans/`` and ``approvals/`` (what was seen and decided), ``heads/`` (the last
-ledger heads), ``runs/`` (see ``runs.py``), ``receipts/`` (what left the bank), ``privacy/`` (what its customers' privacy was spent on) and
-``models/`` (what the bank gained).
+ledger heads), ``opened.jsonl`` (sums that we helped to open), ``runs/`` (see ``runs.py``), ``receipts/`` (what left the bank),
+``privacy/`` (what its customers' privacy was spent on) and ``models/`` (what the bank gained).
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from clientagent.files import read_document, read_unsynced, write_atomic, write_document
+from clientagent.files import append_line, read_document, read_unsynced, write_atomic, write_document
 from clientagent.lock import held
 from clientagent.runs import RunFolder
+from clientagent.wire.canonical import canonical, parse_json
 from clientagent.wire.errors import Malformed, NotEnrolled, NotFound
 from clientagent.wire.messages import Decision, Digest, Enrolment, Head, HeadUpdate, Id, Message, PlanDocument, Receipt
 from clientagent.wire.plan import Plan, parse_plan
+from clientagent.wire.secure_messages import Opened
 from clientagent.wire.signing import PrivateKey, PublicKey, Signed, parse
 
 State = Literal["pending", "approved", "revoked"]
@@ -202,6 +204,18 @@ class Home:
 
     def _head_path(self, chain: str) -> Path:
         return self.path / "heads" / f"{_file_name(chain)}.json"
+
+    # ------------------------------------------------------- secure aggregation
+    def opened(self) -> list[Opened]:
+        """Every sum that this bank helped to open. Raises ``Malformed`` for a line that nobody wrote."""
+        path = self.path / "opened.jsonl"
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        return [parse(Opened, parse_json(line)) for line in lines[:-1] if line]  # a torn last line was never acted upon
+
+    def note_opened(self, opened: Opened) -> None:
+        """On disk before the answer that opens it leaves."""
+        if opened not in self.opened():
+            append_line(self.path / "opened.jsonl", canonical(opened))
 
     # -------------------------------------------------------- receipts, activity
     def save_receipt(self, receipt: Receipt, stored: StoredReceipt) -> None:

@@ -2,7 +2,9 @@
 
 ``manifest.json`` (with the preprocessing) is pinned on first sight. ``work/<round>-<attempt>/`` holds ``order.json`` (the
 order and the seed, before training), ``update.safetensors`` and ``manifest.json`` (the finished update, before its first
-byte leaves) and ``receipt.json``. A restart reads these and goes on.
+byte leaves) and ``receipt.json``. Under secure aggregation there are also ``plain.safetensors`` and ``ready.json`` (the update
+that waits, and that we said so) and ``cohort-N.json`` (our side of a cohort, with its secrets); ``update.safetensors`` then holds
+masked words. A restart reads these and goes on.
 """
 
 from __future__ import annotations
@@ -41,12 +43,20 @@ class Stop(Message):
     action: str
 
 
+class Consent(Message):
+    """The operator's word that one more sum of a base version may be opened."""
+
+    version: int
+    at_utc: str
+
+
 class WorkFolder:
     """One attempt at one round."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.update_path = path / "update.safetensors"
+        self.plain_path = path / "plain.safetensors"
 
     @property
     def pinned(self) -> PinnedOrder | None:
@@ -69,6 +79,33 @@ class WorkFolder:
     def holds(self, manifest: UpdateManifest) -> bool:
         """Whether the bytes that this manifest signs are still here."""
         return self.update_path.exists() and sha256_hex(self.update_path.read_bytes()) == manifest.update_digest
+
+    # ------------------------------------------------------- to be masked
+    @property
+    def ready(self) -> Signed | None:
+        """Our word that the update waits to be masked; with it the update lies beside, and never leaves as it is."""
+        return read_document(self.path / "ready.json", Signed)
+
+    def wait_to_be_masked(self, update: bytes, ready: Signed) -> None:
+        """The update first, then the word: where there is a word, the update is there and whole."""
+        write_atomic(self.plain_path, update, settle=False)
+        write_document(self.path / "ready.json", ready)
+
+    def party(self, cohort: int) -> bytes | None:
+        path = self._party_path(cohort)
+        return path.read_bytes() if path.exists() else None
+
+    def save_party(self, cohort: int, party: bytes) -> None:
+        """On disk before anything that follows from it is sent."""
+        write_atomic(self._party_path(cohort), party)
+
+    def _party_path(self, cohort: int) -> Path:
+        return self.path / f"cohort-{cohort}.json"
+
+    def forget_bytes(self) -> None:
+        """Drop vectors and secrets of a work that is long answered for; what was said and signed stays."""
+        for path in (self.update_path, self.plain_path, *self.path.glob("cohort-*.json")):
+            path.unlink(missing_ok=True)
 
     @property
     def receipt(self) -> Signed | None:
@@ -126,6 +163,23 @@ class RunFolder:
     def stop(self, problem: Problem) -> None:
         write_document(self.path / "stopped.json", Stop(**problem))
 
+    # --------------------------------------------------------- a second opening
+    def _consent_path(self, number: int) -> Path:
+        return self.path / f"reopen-{number}.json"
+
+    def may_reopen(self, number: int) -> bool:
+        """Whether the operator consents to one more opened sum of this base version."""
+        return self._consent_path(number).exists()
+
+    def consent_to_reopen(self, number: int, consent: Consent) -> None:
+        write_document(self._consent_path(number), consent)
+
+    def use_consent(self, number: int) -> None:
+        """It was for one sum."""
+        path = self._consent_path(number)
+        if path.exists():
+            path.replace(path.with_suffix(".used"))
+
     # ---------------------------------------------------------------------- work
     def work(self, round_number: int, attempt: int) -> WorkFolder:
         return WorkFolder(self.path / "work" / f"{round_number}-{attempt}")
@@ -139,8 +193,8 @@ class RunFolder:
     def forget_old_updates(self, round_number: int) -> None:
         """Drop the bytes (not the manifests and receipts) of rounds that are long answered for."""
         for attempt in self.attempts(round_number - KEPT_UPDATES):
-            if attempt.receipt:
-                attempt.update_path.unlink(missing_ok=True)
+            if attempt.receipt or attempt.ready:
+                attempt.forget_bytes()
 
 
 def _by_round(path: Path) -> tuple[int, ...]:

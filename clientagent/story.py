@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from clientagent.masked_story import MaskedStory
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
@@ -78,13 +79,18 @@ class Story:
             "statistics_received": self._statistics_received,
             "manifest_signed": self._manifest_signed,
             "update_accepted": self._update_accepted,
+            "cohort_formed": self._cohort_formed,
+            "cohort_stage_closed": lambda body: self._require_masked().stage_closed(body),
             "round_closed": self._round_closed,
             "version_published": self._version_published,
             "run_finished": self._run_finished,
             "result_acknowledged": self._result_acknowledged,
         }
-        if manifest:
+        self._masked: MaskedStory | None = None
+        if manifest and signed:
             self._check_manifest(manifest, preprocessing)
+            if plan.privacy.secure_aggregation is not None:
+                self._masked = MaskedStory(plan, manifest, signed.digest)
 
     def read(self, entry: Entry) -> None:
         self.state = STATES.get(entry.kind, self.state)
@@ -169,9 +175,24 @@ class Story:
         ]
         for what, expected, got in facts:
             _same(what, expected, got)
+        if self._masked is not None:
+            self._masked.accepted(manifest)
+        elif manifest.masked is not None:
+            _fail("a plain update, as the plan says", "a masked one")
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
         self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
+
+    def _cohort_formed(self, body: dict[str, Any]) -> None:
+        number = body["round"] - 1
+        if number not in self.versions:
+            _fail(f"version {number} before the cohort", "none")
+        self._require_masked().formed(body, (number, self.versions[number]))
+
+    def _require_masked(self) -> MaskedStory:
+        if self._masked is None:
+            _fail("a plan with secure aggregation", "a cohort under one without")
+        return self._masked
 
     def _round_closed(self, body: dict[str, Any]) -> None:
         aggregation = parse(AggregationManifest, body["aggregation"])
@@ -192,6 +213,8 @@ class Story:
         total = sum(entry.weight * (1 + entry.staleness) ** power for entry in aggregation.entries)
         if abs(total - 1) > WEIGHTS_TOLERANCE:
             _fail("weights that sum to 1, but for the discount of stale updates", f"{total:g}")
+        if self._masked is not None:
+            self._masked.aggregated(aggregation)
         place = (aggregation.round, aggregation.attempt)
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")

@@ -18,6 +18,7 @@ from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.bases import Bases
 from clientagent.books import Books
+from clientagent.cohorts import PHASES, Seat, order_of, word_of
 from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
@@ -35,6 +36,7 @@ from clientagent.runs import WorkFolder
 from clientagent.strategies import Given
 from clientagent.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import (
     AgentNotApproved,
     AgentRevoked,
@@ -50,6 +52,7 @@ from clientagent.wire.errors import (
     Refusal,
     Replayed,
     SignatureInvalid,
+    StageClosed,
     TooManyRequests,
     Truncated,
     UpdateConflict,
@@ -62,6 +65,7 @@ from clientagent.wire.messages import (
     ReceiptAnswer,
     StatisticsReport,
     UpdateManifest,
+    WorkAnswer,
     WorkOrder,
     WorkRefusal,
 )
@@ -114,6 +118,8 @@ class Worker:
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
         self._faults.reached("pinned")
+        if terms.plan.privacy.secure_aggregation is not None:
+            return work.ready or self._wait_to_be_masked(terms, order, work, seed)
         manifest = work.manifest
         if manifest is None or not work.holds(parse(UpdateManifest, manifest.document)):
             self._finish(terms, order, work, seed)
@@ -122,6 +128,31 @@ class Worker:
     # ------------------------------------------------------------------ training
     def _finish(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> None:
         """Pull, train, pack, sign, store."""
+        out, made, counts, privacy = self._make(terms, order, seed)
+        earlier = work.manifest
+        manifest = self._manifest(terms, order, out, made, counts, privacy)
+        if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
+            raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
+        terms.memory.keep(manifest.update_digest, order.round, out.own)
+        work.finish(out.data, earlier or sign_document(manifest, self._home.key))
+
+    def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
+        """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
+        out, made, counts, privacy = self._make(terms, order, seed)
+        ready = sign_document(UpdateReady(
+            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
+            base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
+            agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
+            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(made),
+        ), self._home.key)
+        terms.memory.keep(sha256_hex(out.data), order.round, out.own)
+        work.wait_to_be_masked(out.data, ready)
+        return ready
+
+    def _make(
+        self, terms: Terms, order: WorkOrder, seed: int
+    ) -> tuple[Outgoing, Contribution, EvaluationCounts | None, PrivacyStatement | None]:
+        """One round's work: what may leave, what it is, the counts that were asked for, and what it costs in privacy."""
         self._tell(order, "pulled")
         with self._faults.phase(order.round, "pulled"):
             base = self._bases.weights(terms, order)
@@ -137,15 +168,9 @@ class Worker:
         with self._faults.phase(order.round, "training"):
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
         out = outgoing(terms.plan, given, made, terms.manifest.inputs, seed=seed)
-        earlier = work.manifest
-        statement = private[0].statement(private[1].name, self._home.key) if private else None
-        manifest = self._manifest(terms, order, out, made, counts, statement)
-        if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
-            raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
-        terms.memory.keep(manifest.update_digest, order.round, out.own)
-        work.finish(out.data, earlier or sign_document(manifest, self._home.key))
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
-        log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, manifest.norm)
+        log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
+        return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
     def _given(self, terms: Terms, order: WorkOrder, base: Array) -> Given:
         """What this round starts from: the base, the server's vectors beside it, and what the bank kept with its last update."""
@@ -206,8 +231,31 @@ class Worker:
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
         return answer
 
+    # ------------------------------------------------------------------ in a cohort
+    def mask(self, notice: CohortNotice) -> WorkAnswer | None:
+        """Answer what a cohort asks, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
+        order, work = order_of(self._home, self._portal, notice)
+        passing: tuple[type[Refusal], ...] = PASSING
+        try:
+            with self._faults.phase(order.round, PHASES[notice.stage]):
+                seat = Seat(self._home, self._portal, terms_of(self._home, self._portal, order), order, work)
+                word = word_of(seat, notice)
+                passing = PASSING + ON_THE_WAY + (StageClosed,)
+                return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
+        except passing:
+            raise
+        except Refusal as error:
+            self.refuse(order, error)
+            raise
+        finally:
+            self._reporter.clear()
+
     # ------------------------------------------------------------------- closing
     def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:
+        if order.kind == "train":
+            answer = self._portal.ready(order.run, statement)
+            log.info("round %d: trained, and %s to be masked", order.round, answer.receipt.document.get("outcome"))
+            return answer
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
             log.info("the run's result, version %d, is stored and acknowledged", order.base_number)

@@ -9,6 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from pydantic import BaseModel
 
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
+from clientagent.wire.signing import Signed
 
 REFERENCE = "#/components/schemas/{model}"
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -82,6 +83,19 @@ PLAIN: dict[str, dict[str, Any]] = {
             answers={"200": ("received", _json(ReceiptAnswer))},
         )
     },
+    "/api/v1/ready": {
+        "post": _operation(
+            "ready", "Under secure aggregation: an update is trained and waits to be masked (a signed UpdateReady).",
+            body=_json(Signed), answers={"200": ("received", _json(ReceiptAnswer))},
+        )
+    },
+    "/api/v1/cohorts/{rid}/messages": {
+        "post": _operation(
+            "speak_in_cohort", "One bank's signed word in the stage of its cohort that awaits it; the masked vector is an update.",
+            parameters=[_parameter("rid", "path", "string")], body=_json(Signed),
+            answers={"200": ("heard; the next work", _json(WorkAnswer)), "204": ("heard; no work yet", None)},
+        )
+    },
     "/api/v1/uploads/{upload_id}/parts/{number}": {
         "put": _operation(
             "send_part", "One numbered part of at most 8 MiB.",
@@ -124,7 +138,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 def add_plain_views(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """drf-spectacular's hook: the operations above, their schemas, and the refusal as the answer to everything else."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
-    for model in (WorkAnswer, ReceiptAnswer, UploadState, Progress):
+    for model in (WorkAnswer, ReceiptAnswer, UploadState, Progress, Signed):
         schema = model.model_json_schema(ref_template=REFERENCE)
         for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
             schemas.setdefault(name, part)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,18 @@ from rounds.services.rounds import Aggregated
 
 
 def aggregate_round(
-    round_: Round, layout: Layout, *, on_block: Callable[[float], object], updates: Sequence[Path] | None = None
+    round_: Round, layout: Layout, *, on_block: Callable[[float], object], updates: Sequence[Path] | None = None, mean: str = ""
 ) -> Aggregated:
     """Compute the next version in the order of the manifest that the closing round has committed.
 
-    ``updates``: plain files to read in place of the stored ones, in the same order. Raises ``Overflowed`` and ``OSError``.
+    ``updates``: plain files to read in place of the stored ones, in the same order. ``mean``: the digest of an opened mean, which
+    takes the place of masked updates. Raises ``Overflowed`` and ``OSError``.
     """
     run = round_.run
     manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
     facts = facts_of(manifest, run)
+    if mean:
+        facts, updates = facts_of_mean(facts), [blobs.path_of(mean)]
     name, offset = facts.strategy.name, len(layout.header)
     kept = server_layout(name, layout.parameters)
     base_state = manifest.base_state_digest
@@ -44,7 +47,7 @@ def aggregate_round(
         writer.write(layout.header)
         geometry = aggregate(strategy_named(name), facts, files, Sink(writer.write, state.writer if state else None, on_block))
         state_digest = state.keep() if state else None
-        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry)
+        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean)
 
 
 def paths_of(round_: Round) -> list[Path]:
@@ -75,6 +78,14 @@ def facts_of(manifest: AggregationManifest, run: Run) -> Facts:
     )
 
 
+def facts_of_mean(facts: Facts) -> Facts:
+    """The same round to a strategy that is shown the mean of its updates as one update of weight 1."""
+    return replace(
+        facts, weights=np.ones(1), shares=facts.shares.sum(keepdims=True), rows=facts.rows.sum(keepdims=True),
+        steps=np.zeros(1), losses=np.full(1, np.nan),
+    )
+
+
 class _State:
     """The server's next vectors on their way into the store."""
 
@@ -92,12 +103,9 @@ def _state_writer(layout: Layout | None) -> Iterator[_State | None]:
     if layout is None:
         yield None
         return
-    folder = blobs.root() / "incoming"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / secrets.token_hex(16)
-    state = _State(StateWriter(layout, path), path)
-    try:
-        yield state
-    finally:
-        state.writer.close()
-        path.unlink(missing_ok=True)
+    with blobs.drafting() as path:
+        state = _State(StateWriter(layout, path), path)
+        try:
+            yield state
+        finally:
+            state.writer.close()

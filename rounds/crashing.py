@@ -2,7 +2,7 @@
 
 ``FEDPORTAL_CRASH`` names points, divided by commas; only rehearsals set it, and without it nothing happens here. At its point
 the process ends itself with SIGKILL, once: a mark in ``FEDPORTAL_DATA_DIR/crashed`` lets the restart pass. A move is named
-``run:STATE:EVENT`` or ``round:STATE:EVENT``, a participation's ``phase:PHASE``; with ``:before`` it dies inside the
+``run:STATE:EVENT``, ``round:STATE:EVENT`` or ``cohort:STAGE:EVENT``, a participation's ``phase:PHASE``; with ``:before`` it dies inside the
 transaction, with all written and nothing committed, with ``:after`` on commit, before anybody was told. The names are made
 from the tables, so a new state brings its points with it, and a name that is none of them is refused.
 """
@@ -19,12 +19,13 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from rounds.lifecycle import PHASE_MOVES, ROUND_MOVES, RUN_MOVES
+from rounds.lifecycle import COHORT_MOVES, PHASE_MOVES, ROUND_MOVES, RUN_MOVES
 
 VARIABLE = "FEDPORTAL_CRASH"
 MOVES = (
     *(f"run:{state}:{event}" for state, event in RUN_MOVES),
     *(f"round:{state}:{event}" for state, event in ROUND_MOVES),
+    *(f"cohort:{stage}:{event}" for stage, event in COHORT_MOVES),
     *(f"phase:{phase}" for phase in dict.fromkeys(to for moves in PHASE_MOVES.values() for to in moves)),
 )
 INSTANTS = {
@@ -37,6 +38,9 @@ INSTANTS = {
     "parts:accepted": "an update is accepted, its parts are still there",
     "block:computed": "one block of an aggregation is written",
     "version:kept": "the aggregated weights are in the store, no version names them",
+    "cohort:formed": "a cohort has its terms, no bank was told",
+    "cohort:heard": "one bank's word in a cohort has its row, its answer is not sent",
+    "sum:kept": "the mean of an opened sum is in the store, no row names it",
     "answer:work": "an order was found, its answer is not sent",
     "answer:receipt": "a receipt is issued, its answer is not sent",
     "answer:model": "the first bytes of a version are sent",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from clientagent.wire.plan import Plan
+from clientagent.wire import capabilities
+from clientagent.wire.masking import threshold_for
+from clientagent.wire.plan import Feature, Plan
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
 
@@ -28,13 +30,14 @@ def effects_of(plan: Plan) -> list[Effect]:
 def expected_inputs(plan: Plan) -> tuple[int, bool]:
     """About how many inputs the model will have, and whether all categories are already known."""
     known = all(feature.categories is not None for feature in plan.features if feature.kind == "categorical")
-    widths = [
-        1
-        if feature.kind == "numeric"
-        else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
-        for feature in plan.features
-    ]
-    return sum(widths), known
+    number = plan.preprocessing.bins if plan.numeric_method in ("bins", "piecewise") else 1
+    return sum(number if feature.kind == "numeric" else _category_inputs(plan, feature) for feature in plan.features), known
+
+
+def _category_inputs(plan: Plan, feature: Feature) -> int:
+    if plan.categorical_method == "woe":
+        return 1
+    return (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
 
 
 BYTES_A_VALUE = {"none": 4.0, "bfloat16": 1.5, "int8": 0.85}
@@ -48,13 +51,14 @@ def update_bytes(plan: Plan) -> int:
     inputs, _known = expected_inputs(plan)
     codec = plan.compression
     each = BYTES_A_SENT_VALUE * codec.share if codec.codec == "topk" else BYTES_A_VALUE[codec.codec]
-    return round(each * uplink_layout(plan, inputs).parameters)
+    values = uplink_layout(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1
+    return round(each * values)
 
 
 def version_bytes(plan: Plan) -> int:
     """About how many bytes a version has."""
     inputs, _known = expected_inputs(plan)
-    return 4 * layout_of(plan, inputs).parameters
+    return 4 * (layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1)
 
 
 def _rounds(plan: Plan) -> Effect:
@@ -121,9 +125,30 @@ def _protection(plan: Plan) -> list[Effect]:
     ]
     if privacy.secure_aggregation is None:
         effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
+    else:
+        effects += _masked(plan)
     if privacy.record_dp is None and privacy.institution_dp is None:
         effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
     return effects
+
+
+def _masked(plan: Plan) -> list[Effect]:
+    """What masks hide, from whom, what they cost, and what they leave in sight."""
+    banks = len(plan.participants)
+    threshold = threshold_for(plan.privacy.secure_aggregation.threshold, banks)  # type: ignore[union-attr]
+    words = {
+        "threshold": threshold, "banks": banks, "smallest": plan.needed(banks), "tolerated": max(2 * threshold - banks - 1, 0),
+        "stage": span_text(plan.schedule.stage_timeout_s),
+    }
+    return [
+        Effect("shield-lock", _("The portal sees only the sum of updates, over at least %(smallest)d banks.") % words),
+        Effect("users", _(
+            "Of a full cohort %(threshold)d of %(banks)d banks must stay to the end; nothing of one bank is learnt even if "
+            "%(tolerated)d banks collude with the portal."
+        ) % words),
+        Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words),
+        Effect("eye", _("Statistics and evaluation counts are not masked: the portal sees those of each bank.")),
+    ]
 
 
 def size_text(size: float) -> str:
@@ -153,14 +178,14 @@ class Difference:
 
 def differences(before: Plan, after: Plan) -> list[Difference]:
     """Every field in which two plans differ, in the plan's own order."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     return [Difference(path, old.get(path, ""), new.get(path, "")) for path in {**old, **new} if old.get(path) != new.get(path)]
 
 
-def _flat(value: object, path: str = "") -> dict[str, str]:
+def flat(value: object, path: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
-        return {key: text for name, inner in value.items() for key, text in _flat(inner, f"{path}.{name}".lstrip(".")).items()}
+        return {key: text for name, inner in value.items() for key, text in flat(inner, f"{path}.{name}".lstrip(".")).items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
         named = {str(item.get("name", i)): item for i, item in enumerate(value)}
-        return {key: text for name, inner in named.items() for key, text in _flat(inner, f"{path}[{name}]").items()}
+        return {key: text for name, inner in named.items() for key, text in flat(inner, f"{path}[{name}]").items()}
     return {path: ", ".join(str(item) for item in value) if isinstance(value, list) else "null" if value is None else str(value)}

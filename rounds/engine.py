@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Count
 
 from audit.context import speaking_of
-from clientagent.wire.errors import IllegalMove, Refusal
+from clientagent.wire.errors import IllegalMove, Refusal, RingExceeded, ShareInvalid
 from rounds import crashing, leases, services
 from rounds.aggregation import aggregate_round
 from rounds.algorithms.files import Overflowed
@@ -17,8 +17,11 @@ from rounds.clock import is_overdue, now
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.selectors.metrics import closing_evaluators
+from rounds.services.masked import is_masked
 from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
+from rounds.stages import step_masked
+from rounds.unmasking import store_mean
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +134,8 @@ def _step_running(run: Run, moment: datetime) -> bool:
 
 
 def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
+    if is_masked(run):
+        return step_masked(run, round_, moment)
     return (_step_buffer if run.is_async else _step_together)(run, round_, moment)
 
 
@@ -213,10 +218,12 @@ def _is_orphan(round_: Round) -> bool:
 
 
 def _compute(round_: Round, owner: str) -> None:
+    lease, layout = _Lease(round_, owner), layout_for(round_.run)
     try:
-        done = aggregate_round(round_, layout_for(round_.run), on_block=_Lease(round_, owner).on_block)
-    except Overflowed as error:
-        services.give_up_round(round_=round_, reason=str(error))
+        mean = store_mean(round_, layout, on_block=lease.on_block) if is_masked(round_.run) else ""
+        done = aggregate_round(round_, layout, on_block=lease.on_block, mean=mean)
+    except (Overflowed, RingExceeded, ShareInvalid) as error:
+        services.give_up_round(round_=round_, reason=error.sentence if isinstance(error, Refusal) else str(error))
         return
     crashing.reached("version:kept")
     services.publish_version(round_=round_, done=done)

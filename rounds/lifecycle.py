@@ -1,8 +1,9 @@
-"""All states of runs, rounds, participations and registered versions, and every legal move. Nothing else decides a move."""
+"""All states of runs, rounds, participations, cohorts and registered versions, and every legal move. Nothing else decides a move."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 
 from clientagent.wire.errors import IllegalMove
 
@@ -57,6 +58,23 @@ class Phase(StrEnum):
     DROPPED = "dropped"
 
 
+class CohortStage(StrEnum):
+    """What a cohort's banks are awaited to send, in order, and its two ends."""
+
+    KEYS = "keys"
+    SHARES = "shares"
+    MASKED = "masked"
+    CONSISTENCY = "consistency"
+    UNMASK = "unmask"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class CohortEvent(StrEnum):
+    CLOSE = "close"
+    FAIL = "fail"
+
+
 class Status(StrEnum):
     """Of a version in its project's registry."""
 
@@ -102,6 +120,14 @@ ROUND_MOVES: dict[tuple[RoundState, RoundEvent], RoundState] = {
     (_S.AGGREGATING, _V.ABANDON): _S.ABANDONED,
 }
 
+COHORT_LIVE = (
+    CohortStage.KEYS, CohortStage.SHARES, CohortStage.MASKED, CohortStage.CONSISTENCY, CohortStage.UNMASK,
+)  # fmt: skip
+COHORT_MOVES: dict[tuple[CohortStage, CohortEvent], CohortStage] = {
+    **{(was, CohortEvent.CLOSE): to for was, to in pairwise((*COHORT_LIVE, CohortStage.DONE))},
+    **{(was, CohortEvent.FAIL): CohortStage.FAILED for was in COHORT_LIVE},
+}
+
 WORKING = (Phase.INVITED, Phase.PULLED, Phase.TRAINING, Phase.READY, Phase.UPLOADING, Phase.REJECTED)
 """Phases from which an update may still come."""
 GONE = (Phase.LATE, Phase.DROPPED)
@@ -141,6 +167,14 @@ def next_round_state(state: RoundState, event: RoundEvent) -> RoundState:
         return ROUND_MOVES[state, event]
     except KeyError:
         raise IllegalMove(expected=_legal(ROUND_MOVES, event), got=f"{event} in state {state}") from None
+
+
+def next_cohort_stage(stage: CohortStage, event: CohortEvent) -> CohortStage:
+    """Where an event leads. Raises ``IllegalMove`` and changes nothing."""
+    try:
+        return COHORT_MOVES[stage, event]
+    except KeyError:
+        raise IllegalMove(expected=_legal(COHORT_MOVES, event), got=f"{event} in stage {stage}") from None
 
 
 def next_status(status: Status, event: StatusEvent) -> Status:

@@ -12,7 +12,7 @@ from django.db.models import Q
 from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
-from rounds.lifecycle import Phase, RoundState, RunState
+from rounds.lifecycle import COHORT_LIVE, CohortStage, Phase, RoundState, RunState
 from rounds.register import Registration as Registration
 from rounds.register import Reign as Reign
 
@@ -254,12 +254,51 @@ class Participation(models.Model):
     bytes_down = models.PositiveBigIntegerField(default=0)
     pulled_at = models.DateTimeField(null=True)
     training_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)  # trained, and waiting to be masked
     uploading_at = models.DateTimeField(null=True)
     received_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["institution__slug"]
         constraints = [models.UniqueConstraint(fields=["round", "institution", "slot"], name="one_participation_per_slot")]
+
+
+class Cohort(models.Model):
+    """Banks that sum masked updates in one attempt at a round. ``stage`` is what they are awaited to send, until ``deadline_at``."""
+
+    round = models.ForeignKey(Round, on_delete=models.PROTECT, related_name="cohorts")
+    number = models.PositiveIntegerField(default=1)
+    rid = models.CharField(max_length=64, unique=True)
+    terms = models.JSONField()
+    stage = models.CharField(max_length=12, choices=_choices(CohortStage), default=str(CohortStage.KEYS))
+    formed_at = models.DateTimeField()
+    deadline_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["round", "number"], name="one_cohort_per_number"),
+            models.UniqueConstraint(
+                fields=["round"], condition=Q(stage__in=[str(stage) for stage in COHORT_LIVE]), name="one_live_cohort_per_round"
+            ),
+        ]
+
+
+class CohortMessage(models.Model):
+    """What one bank said in one stage of a cohort, as its agent signed it."""
+
+    cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="messages")
+    stage = models.CharField(max_length=12, choices=_choices(CohortStage))
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="+")
+    signed = models.JSONField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["cohort", "stage", "institution"], name="a_bank_speaks_once_in_a_stage")
+        ]
 
 
 class Blob(models.Model):
@@ -316,7 +355,7 @@ class Update(models.Model):
     bytes = models.PositiveBigIntegerField()
     plain_bytes = models.PositiveBigIntegerField(default=0)
     rows = models.PositiveBigIntegerField()
-    norm = models.FloatField()
+    norm = models.FloatField(null=True)  # null: masked, so nobody but the bank knows
     steps = models.PositiveBigIntegerField()
     train_loss = models.FloatField(null=True)
     base_loss = models.FloatField(null=True)

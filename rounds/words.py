@@ -36,6 +36,16 @@ PHASE: dict[str, Look] = {
     "late": Look(CARE, "clock-pause", _("Late")),
     "dropped": Look(BAD, "user-off", _("Dropped")),
 }
+STAGE: dict[str, Look] = {
+    "keys": Look(BUSY, "key", _("Exchanging keys")),
+    "shares": Look(BUSY, "shield-lock", _("Dealing shares")),
+    "masked": Look(BUSY, "cloud-upload", _("Collecting masked updates")),
+    "consistency": Look(BUSY, "list-check", _("Agreeing on who is in the sum")),
+    "unmask": Look(BUSY, "stack-2", _("Opening the sum")),
+    "done": Look(GOOD, "circle-check", _("Sum opened")),
+    "failed": Look(CARE, "refresh", _("Cohort given up")),
+}
+"""A cohort's stages under secure aggregation."""
 SEAT: dict[str, Look] = {
     "invited": Look(CARE, "hourglass", _("Not approved yet")),
     "approved": Look(GOOD, "check", _("Approved")),
@@ -54,6 +64,7 @@ DECISION: dict[str, Look] = {
 }
 SUBJECT: dict[str, Look] = {
     "update": Look(BUSY, "cloud-upload", _("Model update")),
+    "ready": Look(BUSY, "check", _("Ready to be masked")),
     "statistics": Look(BUSY, "list-check", _("Statistics")),
     "evaluation": Look(BUSY, "chart-line", _("Evaluation counts")),
     "acknowledgement": Look(GOOD, "download", _("Result fetched")),
@@ -75,6 +86,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     "run": RUN,
     "round": ROUND,
     "phase": PHASE,
+    "stage": STAGE,
     "seat": SEAT,
     "decision": DECISION,
     "subject": SUBJECT,

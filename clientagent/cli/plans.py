@@ -81,6 +81,30 @@ def refuse(
     _say(home, plan_hash, "refused", reason, as_json)
 
 
+@app.command("reopen")
+def reopen(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as 'fedagent status' shows it.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=0, help="The base version whose sum was opened before.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Consent to opening one more masked sum of a version. Two sums over different banks may tell what one bank sent."""
+    from clientagent.approval import utc_now
+    from clientagent.home import Home
+    from clientagent.runs import Consent
+    from clientagent.wire.errors import NotFound
+
+    folder = Home(home).run(run)
+    if folder.pinned is None:
+        raise NotFound(expected="a run of this bank", got=run, action="'fedagent status' lists this bank's runs.")
+    consent = Consent(version=version, at_utc=utc_now())
+    folder.consent_to_reopen(version, consent)
+    if as_json:
+        print_json(consent.model_dump())
+    else:
+        good(f"Run {run[:8]}: this agent may help to open one more sum of version {version}.")
+
+
 def _say(home: object, wish: str, decision: str, reason: str, as_json: bool) -> None:
     from clientagent.home import Home
     from clientagent.policy import load_policy

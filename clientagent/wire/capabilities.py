@@ -5,7 +5,7 @@ from __future__ import annotations
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 
-FAMILIES = ("logistic", "mlp")
+FAMILIES = ("logistic", "mlp", "scorecard")
 STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
     "ditto", "median", "trimmed_mean", "krum",
@@ -16,12 +16,15 @@ NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
     """(dotted field, what this version offers) for each choice that it cannot run yet."""
+    masked = plan.privacy.secure_aggregation is not None
     wishes = [
         (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
-        (plan.privacy.secure_aggregation is not None, "privacy.secure_aggregation", "null"),
+        (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
+        (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),
+        (masked and plan.compression.codec != "none", "compression.codec", "none under secure aggregation"),
         (plan.evaluation.segment is not None, "evaluation.segment", "null"),
     ]
     return [(field, offered) for wished, field, offered in wishes if wished]

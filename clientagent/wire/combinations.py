@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan
+from clientagent.wire.secure_messages import MAX_COHORT
 from clientagent.wire.strategies import DEFAULTS, NUMBERS, ONLY_MEAN, OPEN, ROBUST, SAME_BASE, fewest_banks
 
 Values = Mapping[str, str | int]
@@ -225,11 +226,21 @@ _REFUSED = (
          _("Privacy of a bank is computed for the mean of clipped updates, which %(strategy)s is not."), _named),
     _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
          _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
+    # ---- secure aggregation
+    _Row("schedule.late", _both(_is_masked, lambda plan: plan.schedule.mode == "sync" and plan.schedule.late == "next_round"),
+         _("Masks cancel within one round's cohort, so a late update cannot count in the next round; discard late ones.")),
+    _Row("participants", _both(_is_masked, lambda plan: len(plan.participants) > MAX_COHORT),
+         _("Secure aggregation joins at most %(most)s banks; there are %(banks)s."),
+         lambda plan: {"most": MAX_COHORT, "banks": len(plan.participants)}),
     _Row("privacy.secure_aggregation.min_cohort", _wants_too_large_a_cohort,
          _("The cohort cannot be larger than the %(banks)s participants."), _participants),
 )
 
 _IDLE = (
+    _Row("preprocessing.numeric", lambda plan: plan.numeric_method != plan.preprocessing.numeric,
+         _("A scorecard always weighs evidence, in monotonic bins.")),
+    _Row("preprocessing.categorical", lambda plan: plan.categorical_method != plan.preprocessing.categorical,
+         _("A scorecard always weighs the evidence of categories.")),
     _Row("training.epochs", _newton,
          _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
     _Row("schedule.select", _both(_newton, _selects_best),

@@ -239,6 +239,52 @@ class NotEnrolled(Refusal):
     advice = "Enrol first: fedagent enrol URL --code CODE."
 
 
+# ------------------------------------------------------------------ secure aggregation
+class CohortMismatch(Refusal):
+    code = "cohort_mismatch"
+    advice = "Do not go on with this cohort: its terms are not those of the plan and the roster. Tell the auditor."
+
+
+class CohortTooSmall(Refusal):
+    code = "cohort_too_small"
+    advice = "Wait for the next attempt: too few banks are left to open a sum."
+
+
+class StageClosed(Refusal):
+    code = "stage_closed"
+    advice = "Ask for work again; this stage of the cohort is over, or has not begun."
+
+
+class MaskKeyInvalid(Refusal):
+    code = "mask_key_invalid"
+    advice = "Make fresh keys for each cohort; a key that is weak or used twice is refused."
+
+
+class ShareInvalid(Refusal):
+    code = "share_invalid"
+    advice = "The named bank's share is not the one that was dealt. Form a new cohort without that bank."
+
+
+class ConsistencyBroken(Refusal):
+    code = "consistency_broken"
+    advice = "Do not go on: the portal told banks different things about one cohort. Tell the auditor."
+
+
+class MaskReused(Refusal):
+    code = "mask_reused"
+    advice = "Masks serve one vector only: send the stored one again, or wait for the next cohort."
+
+
+class UnmaskRefused(Refusal):
+    code = "unmask_refused"
+    advice = "Nothing was revealed. Tell the auditor if the portal asks again."
+
+
+class RingExceeded(Refusal):
+    code = "ring_exceeded"
+    advice = "A value is larger than the cohort's terms allow; nothing was sent or published."
+
+
 # --------------------------------------------------------------------------- differential privacy
 class BudgetExceeded(Refusal):
     code = "budget_exceeded"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -265,7 +266,7 @@ class Privacy(_Part):
 
 class Compression(_Part):
     codec: Literal["none", "bfloat16", "int8", "topk"] = Field("none", description="How an update is made smaller.")
-    share: float = Field(0.01, gt=0, le=1, description="Share of coordinates that topk sends.")
+    share: float = Field(0.05, gt=0, le=1, description="Share of coordinates that topk sends.")
 
 
 class EvaluationPlan(_Part):
@@ -354,8 +355,14 @@ class Plan(_Part):
         return secure.threshold if secure else 1.0
 
     def needed(self, banks: int) -> int:
-        """How many of ``banks`` a round needs: ceil(quorum * banks), at least one."""
-        return max(1, math.ceil(self.quorum_share * banks - 1e-9))
+        """How many of ``banks`` a round needs: ceil(quorum * banks), at least one, or the smallest cohort."""
+        secure = self.privacy.secure_aggregation
+        return max(secure.min_cohort if secure else 1, math.ceil(self.quorum_share * banks - 1e-9))
+
+    @property
+    def stage_timeout(self) -> timedelta:
+        """How long one stage of secure aggregation waits."""
+        return timedelta(seconds=self.schedule.stage_timeout_s)
 
     def versions(self, banks: int) -> int:
         """Global steps of a run with ``banks`` on the roster: the rounds, or in async as many buffers as hold their updates."""

@@ -12,17 +12,20 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from audit.context import speak_of
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import BaseUnavailable, Malformed, NotFound, Refusal
+from clientagent.wire.http import declared_digest
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
 from clientagent.wire.signing import Signed, parse
-from institutions.authentication import AgentIdentity, agent_view
+from institutions.authentication import AgentIdentity, agent_view, chunks_of
 from rounds import blobs, crashing, deltas, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
 from rounds.selectors.work import parameters_of, state_for, version_for, work_for
-from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
+from rounds.services.cohorts import find_cohort
+from rounds.services.updates import Whole, check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
 LINGER_S = 0.2
@@ -79,8 +82,7 @@ async def updates(request: HttpRequest) -> HttpResponse:
     with live.waiting_for_work(identity.institution_slug) as event:
         receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
         if waits_for_others:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), LINGER_S)
+            await _lingered(event)
     look_ahead = event.is_set() or not waits_for_others
     return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
 
@@ -96,13 +98,65 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
             check_manifest(participation, manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
-                checked = check_bytes(participation.round.run, manifest, writer)
+                checked = check_bytes(participation.round.run, manifest, Whole(writer.temporary, writer.digest))
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
             receipt = services.accept_update(
                 identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
             )
     return receipt, not participation.round.run.is_async
+
+
+@require_POST
+@agent_view
+async def ready(request: HttpRequest) -> HttpResponse:
+    """A bank has trained and waits to be masked; the answer may carry its cohort's first notice."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt = await sync_to_async(_accept_ready)(identity, request.body)
+        called = await _lingered(event)
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=called)
+
+
+def _accept_ready(identity: AgentIdentity, body: bytes) -> Receipt:
+    statement = parse(Signed, parse_json(body))
+    with refusals_recorded(identity, statement):
+        return services.accept_ready(identity=identity, statement=statement)
+
+
+@require_POST
+@agent_view
+async def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
+    """One bank's signed word in a stage of its cohort; the answer is the next work, or 204 when there is none yet.
+
+    Held back for a moment as an update's answer is: the last bank's word ends the stage for all.
+    """
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    with live.waiting_for_work(identity.institution_slug) as event:
+        await sync_to_async(_hear)(identity, rid, request.body)
+        called = await _lingered(event)
+    upcoming = await sync_to_async(next_work)(identity) if called else None
+    return _json(upcoming) if upcoming else HttpResponse(status=204)
+
+
+def _hear(identity: AgentIdentity, rid: str, body: bytes) -> None:
+    statement = parse(Signed, parse_json(body))
+    round_ = find_cohort(identity, rid).round
+    speak_of(run=str(round_.run_id), round=round_.number)
+    try:
+        services.hear(identity=identity, rid=rid, statement=statement)
+    except Refusal as refusal:
+        services.record_refusal(
+            identity=identity, run_id=str(round_.run_id), number=round_.number, attempt=round_.attempt, refusal=refusal
+        )
+        raise
+
+
+async def _lingered(event: asyncio.Event) -> bool:
+    """Wait a moment for the next work; whether there may be some."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), LINGER_S)
+    return event.is_set()
 
 
 @contextlib.contextmanager
@@ -139,11 +193,13 @@ def progress(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["PUT"])
 @agent_view
-def part(request: HttpRequest, upload_id: str, number: int) -> HttpResponse:
-    """One numbered part of an update."""
-    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    upload = services.store_part(identity=identity, upload_id=str(upload_id), number=number, data=request.body)
-    return _json(upload_state(upload))
+async def part(request: HttpRequest, upload_id: str, number: int) -> HttpResponse:
+    """One numbered part of an update, written to disk while it comes in."""
+    upload = await services.receive_part(
+        identity=request.agent_identity, upload_id=str(upload_id), number=number,  # type: ignore[attr-defined]
+        chunks=chunks_of(request), digest=declared_digest(request.headers),
+    )
+    return _json(await sync_to_async(upload_state)(upload))
 
 
 def upload_state(upload: Upload) -> UploadState:

@@ -18,6 +18,7 @@ from institutions.happenings import SENTENCES as HAPPENINGS
 from institutions.models import Agent, Institution
 from institutions.words import BAD, BUSY, CALM, CARE, GOOD
 from rounds.selectors.scope import Audience
+from rounds.words import STAGE
 
 FIELDS = (
     "institution",
@@ -35,6 +36,7 @@ FIELDS = (
     "column",
     "slug",
     "title",
+    "stage",
 )
 
 # kind: (tone, icon, sentence). A sentence's names come from FIELDS and from who() below.
@@ -54,6 +56,9 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "update_late": (CARE, "clock-pause", gettext_noop("%(bank)s sent its update for round %(round)s too late")),
     "update_refused": (BAD, "circle-x", gettext_noop("An update of %(bank)s was refused: %(code)s")),
     "work_refused": (BAD, "ban", gettext_noop("%(bank)s refused the work of round %(round)s. %(reason)s")),
+    "update_ready": (BUSY, "check", gettext_noop("%(bank)s has trained for round %(round)s and waits to be masked")),
+    "cohort_formed": (BUSY, "users-group", gettext_noop("Round %(round)s: the banks that are ready form a cohort")),
+    "cohort_stage_closed": (BUSY, "lock", gettext_noop("Round %(round)s, secure aggregation: stage over: %(stage)s")),
     "round_closed": (BUSY, "lock", gettext_noop("Round %(round)s closed; its aggregation manifest is committed")),
     "version_published": (GOOD, "versions", gettext_noop("Version %(number)s published")),
     "round_abandoned": (CARE, "refresh", gettext_noop("Round %(round)s, attempt %(attempt)s abandoned. %(reason)s")),
@@ -202,6 +207,8 @@ def _fill(sentence: str, body: Mapping[str, Any], bank: str) -> str:
     words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(
         words["decision"], words["decision"]
     )
+    if words["stage"] in STAGE:
+        words["stage"] = str(STAGE[words["stage"]].word)
     return (_(sentence) % (words | {"bank": bank})).strip()
 
 

@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 from institutions.models import Agent
 from rounds.lifecycle import WORKING, Phase
 from rounds.models import Participation, Seat, Update
+from rounds.selectors.cohort_grid import CohortView, is_awaited
+from rounds.selectors.cohort_grid import columns as cohort_columns
 from rounds.selectors.scope import Audience
 
 OFFLINE_AFTER = timedelta(seconds=60)
@@ -171,18 +173,24 @@ def _advice(seat: Seat) -> str:
 
 
 # ------------------------------------------------------------------ a round
-def round_grid(participations: Sequence[Participation], absent: Sequence[Seat], scene: Scene, *, is_open: bool) -> Grid:
-    """One round: model pulled, training, upload, outcome; then the banks that have no part in it, and why."""
-    columns = [_("Model"), _("Training"), _("Upload"), _("Outcome")]
-    rows = [_row(part, scene, is_open=is_open) for part in participations]
-    return Grid(columns, rows + [replace(_seat_row(seat, scene), cells=[Cell("idle")] * 4) for seat in absent])
+def round_grid(
+    participations: Sequence[Participation], absent: Sequence[Seat], scene: Scene, *, is_open: bool, cohort: CohortView | None = None
+) -> Grid:
+    """One round: model pulled, training, upload, outcome; then the banks that have no part in it, and why.
+
+    With a ``cohort`` (secure aggregation) its stages stand in the place of the upload.
+    """
+    columns = [_("Model"), _("Training"), _("Upload"), _("Outcome")] if cohort is None else cohort_columns()
+    rows = [_row(part, scene, is_open=is_open, cohort=cohort) for part in participations]
+    return Grid(columns, rows + [replace(_seat_row(seat, scene), cells=[Cell("idle")] * len(columns)) for seat in absent])
 
 
-def _row(part: Participation, scene: Scene, *, is_open: bool) -> Row:
+def _row(part: Participation, scene: Scene, *, is_open: bool, cohort: CohortView | None) -> Row:
     phase = Phase(part.phase)
     visible = scene.audience.sees_figures_of(part.institution_id)
-    row = scene.row(part.seat, "phase", part.phase, _cells(part, phase, visible))
-    waited_for = is_open and phase in WORKING
+    cells = _cells(part, phase, visible) if cohort is None else _masked_cells(part, phase, visible, cohort)
+    row = scene.row(part.seat, "phase", part.phase, cells)
+    waited_for = is_open and (phase in WORKING if cohort is None else is_awaited(part, cohort))
     if not visible:
         return replace(row, waited_for=waited_for)
     reason, since, advice = _reason(part, phase, scene) if is_open or part.problem else ("", None, "")
@@ -210,6 +218,21 @@ def _cells(part: Participation, phase: Phase, visible: bool) -> list[Cell]:
     return [_described(part, step, status) if visible else Cell(status) for step, status in enumerate(statuses)]
 
 
+def _masked_cells(part: Participation, phase: Phase, visible: bool, cohort: CohortView) -> list[Cell]:
+    """Model and training as ever, then the cohort's stages; the vector's size and progress are no secret of its bank."""
+    is_out = phase in (Phase.REJECTED, Phase.LATE, Phase.DROPPED)
+    marks = ["done" if part.ready_at else status for status in (_status(0, phase), _status(1, phase))] if not is_out else [
+        "done" if moment else "idle" for moment in (part.training_at, part.ready_at)
+    ]
+    first = [_described(part, step, status) if visible else Cell(status) for step, status in enumerate(marks)]
+    stages = [Cell(status) for status in cohort.statuses(part.institution.slug)]
+    update: Update | None = getattr(part, "update", None)
+    if update is not None:
+        stages[2] = replace(stages[2], bytes=update.bytes)
+    outcome = "bad" if is_out else "done" if phase == Phase.ACCEPTED else "ahead"
+    return [*first, *stages, Cell(outcome)]
+
+
 def _status(step: int, phase: Phase) -> str:
     reached = _REACHED[phase]
     if step < reached:
@@ -225,7 +248,8 @@ def _described(part: Participation, step: int, status: str) -> Cell:
     if step == 1 and status == "active":
         return Cell(status, text=_training_text(part), share=training_share(part))
     if step == 1 and status == "done":
-        return Cell(status, seconds=update.training_s if update else _between(part.training_at, part.uploading_at))
+        until = part.ready_at or part.uploading_at
+        return Cell(status, seconds=update.training_s if update else _between(part.training_at, until))
     if step == 2 and status == "active":
         share = min(part.bytes_sent / part.bytes_total, 1.0) if part.bytes_total else None
         return Cell(status, share=share, bytes=part.bytes_sent)

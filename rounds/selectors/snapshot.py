@@ -17,6 +17,7 @@ from rounds import palette
 from rounds.lifecycle import RUN_ENDED, RunState
 from rounds.models import Participation, Round, Run, Seat, Update
 from rounds.selectors import series
+from rounds.selectors.cohort_grid import CohortView, cohort_view
 from rounds.selectors.events import Line, run_events
 from rounds.selectors.grid import Grid, Scene, agents_of, preparation_grid, round_grid
 from rounds.selectors.headline import Headline, headline_of
@@ -54,6 +55,7 @@ class Snapshot:
     bytes_up: int
     bytes_down: int
     bytes_plain: int
+    cohort: CohortView | None = None
     places: dict[int, int] = field(repr=False, default_factory=dict)
 
     @property
@@ -108,6 +110,12 @@ class Snapshot:
         return notice_of(self.run, self.seats, self.audience)
 
     @property
+    def until(self) -> datetime | None:
+        """When the viewed round stops waiting: at the end of its cohort's stage, or of the round."""
+        stage_until = self.cohort.deadline_at if self.cohort else None
+        return stage_until or (self.viewed.deadline_at if self.viewed else None)
+
+    @property
     def is_async(self) -> bool:
         return self.plan.schedule.mode == "async"
 
@@ -157,6 +165,8 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
     scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
     received, up, down, plain = _traffic(viewed)
+    is_masked = run.plan.document.privacy.secure_aggregation is not None
+    cohort = cohort_view(viewed) if viewed and is_masked else None
     return Snapshot(
         run=run,
         plan=run.plan.document,
@@ -166,7 +176,8 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
         viewed=viewed,
         is_past=is_past,
         ribbon=_ribbon(rounds, run.total_versions, viewed),
-        grid=_grid(run, viewed, seats, scene, is_live=not is_past),
+        grid=_grid(run, viewed, seats, scene, cohort, is_live=not is_past),
+        cohort=cohort,
         seats=seats,
         attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
         last_entry=head_of(run.chain)[0],
@@ -190,14 +201,17 @@ def _viewed(rounds: Sequence[Round], number: int | None) -> Round | None:
     return (asked or list(rounds))[-1] if rounds else None
 
 
-def _grid(run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene, *, is_live: bool) -> Grid:
+def _grid(
+    run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene, cohort: CohortView | None, *, is_live: bool
+) -> Grid:
     if viewed is None:
         awaited = {RunState.PROPOSED: Seat.State.INVITED, RunState.PREPARING: Seat.State.APPROVED}
         return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)))
     parts = _participations(viewed, run, is_live=is_live)
     here = {part.institution_id for part in parts}
     absent = [seat for seat in seats if seat.institution_id not in here]
-    return round_grid(parts, absent, scene, is_open=viewed.state == "open" and run.state not in RUN_ENDED)
+    is_open = viewed.state == "open" and run.state not in RUN_ENDED
+    return round_grid(parts, absent, scene, is_open=is_open, cohort=cohort)
 
 
 def _participations(round_: Round, run: Run, *, is_live: bool) -> list[Participation]:

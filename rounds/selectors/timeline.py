@@ -32,7 +32,7 @@ class Span:
 
 STAGES = {
     "collecting": _("collecting"), "aggregating": _("aggregating"), "waiting": _("not begun"), "fetching": _("fetching"),
-    "training": _("training"), "uploading": _("uploading"),
+    "training": _("training"), "masking": _("in the cohort"), "uploading": _("uploading"),
 }
 """The first two are the round's own, the others a bank's."""
 
@@ -60,7 +60,7 @@ def _of(round_: Round, part: Participation, moment: datetime) -> list[Span]:
     """An agent that skips a stage leaves no time for it: the stage before goes on until the next that it named."""
     starts = [
         ("waiting", round_.opened_at), ("fetching", part.pulled_at), ("training", part.training_at),
-        ("uploading", part.uploading_at),
+        ("masking", part.ready_at), ("uploading", part.uploading_at),
     ]
     return _between(round_, part.institution.slug, starts, part.received_at or round_.closed_at, moment)
 

@@ -11,9 +11,10 @@ from clientagent.wire.strategies import SENT_DOWN
 from institutions.authentication import AgentIdentity
 from institutions.portal_key import portal_key
 from rounds.clock import utc
-from rounds.lifecycle import WORKING, RunState
+from rounds.lifecycle import WORKING, RoundState, RunState
 from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Seat, chain_of
 from rounds.orders import work_order
+from rounds.selectors.cohorts import IN_COHORT, notice_for
 from rounds.selectors.heads import head_update
 from rounds.selectors.metrics import closing_evaluators
 
@@ -31,13 +32,18 @@ Found = tuple[Signed, str] | None
 
 
 def _round(identity: AgentIdentity) -> Found:
-    row = (
+    """An order to train; or, once this bank was ready, what the cohort of its round asks of it."""
+    rows = (
         Participation.objects.filter(
-            institution_id=identity.institution_id, seat__agent_id=identity.agent_id, phase__in=WORKING,
-            round__run__state=RunState.RUNNING,
-        ).order_by("round__opened_at").values_list("order", "round__run_id").first()
+            Q(phase__in=WORKING, ready_at=None) | Q(phase__in=IN_COHORT, ready_at__isnull=False, round__state=RoundState.OPEN),
+            institution_id=identity.institution_id, seat__agent_id=identity.agent_id, round__run__state=RunState.RUNNING,
+        ).order_by("round__opened_at").values_list("order", "round__run_id", "ready_at", "pk")
     )
-    return (Signed.model_validate(row[0]), chain_of(row[1])) if row else None
+    for order, run_id, ready_at, pk in rows:
+        found = Signed.model_validate(order) if ready_at is None else notice_for(pk)
+        if found is not None:
+            return found, chain_of(run_id)
+    return None
 
 
 def _beside_rounds(identity: AgentIdentity) -> Found:

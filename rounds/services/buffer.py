@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+from clientagent.wire.canonical import digest_of
 from clientagent.wire.messages import AggregationEntry, AggregationManifest
+from clientagent.wire.secure_messages import CohortTerms
+from clientagent.wire.signing import parse
 from rounds.algorithms.weighting import capped_shares, staleness_factor
 from rounds.lifecycle import WORKING, RoundState
 from rounds.models import Participation, Round, Run, Update
@@ -46,10 +51,7 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
     weight is not given to others, so that a buffer of old news moves the model less.
     """
     plan, roster = round_.run.plan.document, round_.run.roster
-    updates = _counted(round_)
-    sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
-    shares = capped_shares(sizes, plan.strategy.max_weight)
-    power = plan.schedule.staleness_power
+    updates, terms = _counted(round_), _terms(round_)
     return AggregationManifest(
         run=str(round_.run_id), round=round_.number, attempt=round_.attempt, base_number=round_.base.number,
         base_digest=round_.base.digest, base_state_digest=round_.base.state_id, participants=len(roster),
@@ -57,12 +59,33 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
         entries=[
             AggregationEntry(
                 institution=update.participation.institution.slug, update_digest=update.digest, rows=update.rows,
-                weight=float(share) * staleness_factor(update.staleness, power), staleness=update.staleness,
+                weight=weight, staleness=update.staleness,
                 share=roster[update.participation.institution.slug].weight, steps=update.steps, base_loss=update.base_loss,
             )
-            for update, share in zip(updates, shares, strict=True)
+            for update, weight in zip(updates, _weights(round_, updates), strict=True)
         ],
+        cohort=digest_of(terms) if terms else None,
     )
+
+
+def _weights(round_: Round, updates: list[Update]) -> list[float]:
+    """How much each update counts. Under secure aggregation as the cohort's terms say, each survivor's share of all of theirs."""
+    plan = round_.run.plan.document
+    if terms := _terms(round_):
+        weights = {member.institution: member.weight for member in terms.members}
+        own = [weights[update.participation.institution.slug] for update in updates]
+        return [weight / math.fsum(own) for weight in own]
+    sizes = [float(update.rows) if plan.strategy.weighting == "samples" else 1.0 for update in updates]
+    shares = capped_shares(sizes, plan.strategy.max_weight)
+    power = plan.schedule.staleness_power
+    return [float(share) * staleness_factor(update.staleness, power) for update, share in zip(updates, shares, strict=True)]
+
+
+def _terms(round_: Round) -> CohortTerms | None:
+    if round_.run.plan.document.privacy.secure_aggregation is None:
+        return None
+    cohort = round_.cohorts.order_by("-number").first()
+    return parse(CohortTerms, cohort.terms) if cohort else None
 
 
 def _counted(round_: Round) -> list[Update]:

@@ -11,8 +11,9 @@ from clientagent.wire.errors import IllegalMove, Malformed, NotFound
 from institutions.models import Institution
 from rounds import crashing, live
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent
+from rounds.lifecycle import COHORT_LIVE, WORKING, Phase, RoundEvent, RoundState, RunEvent
 from rounds.models import Participation, Round, Run, Seat
+from rounds.services.cohorts import require_may_drop
 from rounds.services.moves import actor_of, hint_after_commit, lock_run, move_round, move_run, record
 from rounds.services.rounds import open_round
 
@@ -58,6 +59,7 @@ def resume_run(*, run: Run, user: Any, reason: str) -> Run:
         open_round(run=run, number=last.number, attempt=last.attempt + 1, base=last.base)
     else:
         Round.objects.filter(pk=last.pk, state=RoundState.OPEN).update(deadline_at=until)
+        last.cohorts.filter(stage__in=COHORT_LIVE).update(deadline_at=now() + run.plan.document.stage_timeout)
     slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
     transaction.on_commit(lambda: live.call_to_work(slugs))
     return run
@@ -98,6 +100,7 @@ def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> 
     participation = Participation.objects.filter(round=round_, institution=institution).first()
     if round_ is None or participation is None:
         raise NotFound(expected="a bank in the open round", got=institution.slug)
+    require_may_drop(round_, institution)
     problem = {"code": "dropped_by_administrator", "expected": "", "got": reason, "action": ""}
     rows = Participation.objects.filter(pk=participation.pk, phase__in=(*WORKING, Phase.RECEIVED))
     if rows.update(phase=Phase.DROPPED, problem=problem) != 1:

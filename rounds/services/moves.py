@@ -10,8 +10,20 @@ from django.db import transaction
 from audit.services import append
 from clientagent.wire.errors import IllegalMove
 from rounds import crashing, live
-from rounds.lifecycle import RoundEvent, RoundState, RunEvent, RunState, next_round_state, next_run_state
-from rounds.models import Round, Run
+from rounds.clock import now
+from rounds.lifecycle import (
+    COHORT_LIVE,
+    CohortEvent,
+    CohortStage,
+    RoundEvent,
+    RoundState,
+    RunEvent,
+    RunState,
+    next_cohort_stage,
+    next_round_state,
+    next_run_state,
+)
+from rounds.models import Cohort, Round, Run
 from rounds.wake import poke
 
 
@@ -50,7 +62,10 @@ def move_run(run: Run, event: RunEvent, **changes: Any) -> None:
 
 
 def move_round(round_: Round, event: RoundEvent, **changes: Any) -> bool:
-    """Move a round; False when somebody was first. Raises ``IllegalMove`` when the table forbids it."""
+    """Move a round; False when somebody was first. Raises ``IllegalMove`` when the table forbids it.
+
+    A round that is given up takes its cohort along.
+    """
     was = RoundState(round_.state)
     to = next_round_state(was, event)
     if Round.objects.filter(pk=round_.pk, state=was).update(state=to, **changes) != 1:
@@ -59,6 +74,22 @@ def move_round(round_: Round, event: RoundEvent, **changes: Any) -> bool:
     round_.state = to
     for name, value in changes.items():
         setattr(round_, name, value)
+    if to == RoundState.ABANDONED:
+        for cohort in Cohort.objects.filter(round=round_, stage__in=COHORT_LIVE):
+            move_cohort(cohort, CohortEvent.FAIL)
+    return True
+
+
+def move_cohort(cohort: Cohort, event: CohortEvent, **changes: Any) -> bool:
+    """Move a cohort; False when somebody was first. Raises ``IllegalMove`` when the table forbids it."""
+    was = CohortStage(cohort.stage)
+    to = next_cohort_stage(was, event)
+    if to not in COHORT_LIVE:
+        changes["ended_at"] = now()
+    if Cohort.objects.filter(pk=cohort.pk, stage=was).update(stage=to, **changes) != 1:
+        return False
+    crashing.moving(f"cohort:{was}:{event}")
+    cohort.stage = to
     return True
 
 

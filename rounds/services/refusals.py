@@ -63,6 +63,7 @@ def refuse_work(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     problem = {"code": document.code, "expected": "", "got": document.reason, "action": ""}
     Participation.objects.filter(pk=participation.pk, phase__in=WORKING).update(phase=Phase.DROPPED, problem=problem)
     crashing.moving("phase:dropped")
+    Participation.objects.filter(pk=participation.pk, phase=Phase.RECEIVED, ready_at__isnull=False).update(problem=problem)
     entry = record(
         run, "work_refused",
         {"round": document.round, "attempt": document.attempt, "institution": identity.institution_slug, "code": document.code,

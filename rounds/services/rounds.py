@@ -13,12 +13,15 @@ from clientagent.wire.canonical import digest_of
 from rounds import crashing, live
 from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
-from rounds.lifecycle import WORKING, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
+from rounds.lifecycle import WORKING, CohortEvent, CohortStage, Phase, RoundEvent, RoundState, RunEvent, RunState, next_round_state
 from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, Update
 from rounds.orders import work_order
+from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
-from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_round, move_run, record
+from rounds.services.cohorts import note_stage
+from rounds.services.masked import is_masked
+from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_cohort, move_round, move_run, record
 from rounds.services.pooling import pool_version
 from rounds.services.registry import register
 
@@ -27,13 +30,17 @@ LEASE_S = 30.0
 
 @dataclass(frozen=True)
 class Aggregated:
-    """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it."""
+    """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it.
+
+    ``mean_digest``: the opened mean that stood for masked updates.
+    """
 
     digest: str
     size: int
     state_digest: str | None
     state_bytes: int
     geometry: Geometry
+    mean_digest: str = ""
 
 
 def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
@@ -77,7 +84,7 @@ def _invite(round_: Round, seats: list[Seat]) -> None:
 def close_round(*, round_: Round) -> bool:
     """Stop accepting and commit the AggregationManifest, before any arithmetic. False when somebody was first."""
     round_ = lock_round(round_)
-    if round_.state != RoundState.OPEN:
+    if round_.state != RoundState.OPEN or not _end_cohort(round_):
         return False
     manifest = aggregation_manifest(round_)
     digest = digest_of(manifest)
@@ -96,6 +103,21 @@ def close_round(*, round_: Round) -> bool:
         "round": round_.number, "attempt": round_.attempt, "aggregation": round_.aggregation, "digest": digest,
     })
     hint_after_commit(round_.run)
+    return True
+
+
+def _end_cohort(round_: Round) -> bool:
+    """Under secure aggregation the round closes with its cohort's last stage; False when that is not due, or somebody was first."""
+    if not is_masked(round_.run):
+        return True
+    cohort = live_cohort(round_)
+    if cohort is None or cohort.stage != CohortStage.UNMASK:
+        return False
+    before = collector_of(cohort)
+    before.close()
+    if not move_cohort(cohort, CohortEvent.CLOSE):
+        return False
+    note_stage(cohort, round_, before)
     return True
 
 
@@ -142,10 +164,10 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
         run=run, number=round_.number, digest=done.digest, blob_id=done.digest, bytes=done.size, state_id=done.state_digest,
         parent=round_.base, round=round_,
     )
-    _note_geometry(round_, done.geometry)
+    _note_geometry(round_, done)
     record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
                                       "round": round_.number, "aggregation_digest": round_.aggregation_digest,
-                                      "state_digest": done.state_digest})
+                                      "state_digest": done.state_digest, "mean_digest": done.mean_digest or None})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -158,10 +180,17 @@ def _name_blobs(done: Aggregated) -> None:
     rows = [Blob(digest=done.digest, bytes=done.size)]
     if done.state_digest:
         rows.append(Blob(digest=done.state_digest, bytes=done.state_bytes))
+    if done.mean_digest:
+        rows.append(Blob(digest=done.mean_digest, bytes=done.size))
     Blob.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _note_geometry(round_: Round, geometry: Geometry) -> None:
+def _note_geometry(round_: Round, done: Aggregated) -> None:
+    """Norm and direction of each update; of masked ones nobody knows them, and the mean is noted instead."""
+    if done.mean_digest:
+        round_.cohorts.filter(stage=CohortStage.DONE).update(mean_id=done.mean_digest)
+        return
+    geometry = done.geometry
     updates = in_manifest_order(round_)
     for i, update in enumerate(updates):
         update.norm, update.cosine = float(geometry.norms[i]), float(geometry.cosines[i])

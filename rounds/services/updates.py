@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.db import transaction
 
@@ -13,6 +14,7 @@ from clientagent.wire.errors import (
     CodecInvalid,
     CountsInvalid,
     DigestMismatch,
+    Malformed,
     ManifestMismatch,
     NotFound,
     RoundUnknown,
@@ -33,6 +35,7 @@ from rounds.lifecycle import WORKING, Phase
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
 from rounds.selectors.metrics import split_metrics
 from rounds.services.buffer import destination
+from rounds.services.masked import check_masked, is_in_time, is_masked, take_masked
 from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 
@@ -48,9 +51,10 @@ def uplink_for(run: Run) -> Layout:
 
 @dataclass(frozen=True)
 class Checked:
-    """An update's vector as the portal found it: its L2 norm, and the digest of the plain file where a codec stood for one."""
+    """An update's vector as the portal found it: its L2 norm (None for words under a mask), and the digest of the plain file where a
+    codec stood for one."""
 
-    norm: float
+    norm: float | None
     decoded: str | None = None
 
 
@@ -87,6 +91,11 @@ def check_manifest(participation: Participation, manifest: UpdateManifest) -> No
         )
     if manifest.rows != participation.seat.rows:
         raise CountsInvalid(expected=f"the {participation.seat.rows} rows declared in the run's manifest", got=str(manifest.rows))
+    if is_masked(run):
+        check_masked(participation, manifest)
+        return
+    if manifest.masked is not None:
+        raise Malformed(expected="a plain update, as the plan says", got="a masked one")
     _check_size(run, manifest)
     _check_claims(run.plan.document, manifest)
     if manifest.counts is not None:
@@ -125,15 +134,25 @@ def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVe
         from_sparse(split, run.plan.document.evaluation.bins)
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> Checked:
+@dataclass(frozen=True)
+class Whole:
+    """An update's bytes on disk, not yet in the store, and their digest as the portal computed it."""
+
+    path: Path
+    digest: str
+
+
+def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> Checked:
     """Digest, shapes, types, finiteness; what a codec made small is in the store as a plain file afterwards."""
-    if writer.digest != manifest.update_digest:
-        raise DigestMismatch(expected=manifest.update_digest, got=writer.digest)
+    if whole.digest != manifest.update_digest:
+        raise DigestMismatch(expected=manifest.update_digest, got=whole.digest)
+    if is_masked(run):
+        return Checked(None)
     compression, layout = run.plan.document.compression, uplink_for(run)
     if compression.codec == "none":
-        return Checked(check_file(writer.temporary, layout))
+        return Checked(check_file(whole.path, layout))
     with blobs.writing(limit=layout.file_bytes) as plain:
-        norm = decode_file(writer.temporary, compression, layout, plain.write)
+        norm = decode_file(whole.path, compression, layout, plain.write)
         return Checked(norm, plain.keep())
 
 
@@ -163,8 +182,9 @@ def accept_update(
         "round": round_.number, "attempt": participation.slot, "institution": identity.institution_slug,
         "update_digest": manifest.update_digest, "rows": manifest.rows, "manifest": statement.model_dump(mode="json"),
     }
-    counts, into = destination(participation, run)
+    counts, into = _destination(participation, run, manifest)
     if counts:
+        take_masked(identity, participation, manifest)
         _store(participation, statement, manifest, checked, into)
         crashing.moving("phase:received")
     else:
@@ -180,6 +200,12 @@ def accept_update(
         attempt=participation.slot, outcome="accepted" if counts else "late", update_digest=manifest.update_digest,
         update_bytes=manifest.update_bytes,
     )
+
+
+def _destination(participation: Participation, run: Run, manifest: UpdateManifest) -> tuple[bool, Round | None]:
+    if is_masked(run):
+        return is_in_time(participation, manifest), participation.round
+    return destination(participation, run)
 
 
 def _look_again(participation: Participation) -> None:

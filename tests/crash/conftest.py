@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.crash.scratch import IN_PARTS, PLAIN, Scratch
+from tests.crash.scratch import IN_PARTS, MASKED, PLAIN, Scratch
 from tests.services import Postgres, Redis
 
-KINDS = {"plain": PLAIN, "parts": IN_PARTS}
+KINDS = {"plain": PLAIN, "parts": IN_PARTS, "masked": MASKED}
 
 
 @contextmanager

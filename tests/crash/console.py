@@ -140,7 +140,7 @@ def look(run: str) -> dict[str, Any]:
         "versions": list(row.versions.order_by("number").values_list("number", "digest")),
         "selected": row.selected.digest if row.selected else None,
         "unacknowledged": row.seats.filter(state="seated", acknowledged_at=None).count(),
-        "lease_owner": last.lease_owner if last else "",
+        "lease_owner": last.lease_owner if last else "", "stages": list(last.cohorts.values_list("stage", flat=True)) if last else [],
     }
 
 
@@ -203,14 +203,29 @@ def replay(run: str) -> list[tuple[str, str]]:
     pairs = []
     for version in row.versions.exclude(round=None).select_related("round", "parent"):
         manifest = AggregationManifest.model_validate(version.round.aggregation)
-        total = np.zeros(layout.parameters, np.float64)
-        for entry in manifest.entries:
+        total = _opened(version.round) if manifest.cohort else np.zeros(layout.parameters, np.float64)
+        for entry in () if manifest.cohort else manifest.entries:
             update = unpack(b"".join(blobs.read(entry.update_digest)), layout)
             total += entry.weight * update.astype(np.float64)
         base = unpack(b"".join(blobs.read(manifest.base_digest)), layout)
         data = pack((base.astype(np.float64) + total).astype(np.float32), layout)
         pairs.append((version.digest, hashlib.sha256(data).hexdigest()))
     return pairs
+
+
+def _opened(round_: Any) -> Any:
+    """The mean of a masked round, opened anew from the banks' words and vectors."""
+    import numpy as np
+
+    from clientagent.wire.masking import array_reader, open_sum, remaining_masks
+    from rounds import blobs
+    from rounds.selectors.cohorts import collector_of
+
+    collector = collector_of(round_.cohorts.get(stage="done"))
+    vectors = [np.frombuffer(b"".join(blobs.read(digest)), "<u4") for digest in collector.inputs.values()]
+    blocks = open_sum(collector.cohort.ring, [array_reader(vector) for vector in vectors], remaining_masks(collector))
+    total = np.concatenate([block.values for block in blocks])
+    return (total / collector.cohort.divisor_of(collector.survivors)).astype(np.float32).astype(np.float64)
 
 
 def damaged_blobs() -> list[str]:

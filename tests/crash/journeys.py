@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rounds.crashing import INSTANTS, POINTS
+from rounds.lifecycle import COHORT_LIVE
 from tests.crash.light import receipts_of
-from tests.crash.scratch import IN_PARTS, PLAIN, Scratch
+from tests.crash.scratch import IN_PARTS, MASKED, PLAIN, Scratch
 
 Journey = Callable[[Scratch, str], None]
 SMALL_PART = 1024
@@ -34,6 +35,26 @@ def in_parts(scratch: Scratch, point: str) -> None:
     scratch.behave(part_bytes=SMALL_PART)
     scratch.arm(point)
     ends_undisturbed(scratch, scratch.propose(scratch.plan(IN_PARTS)), "parts")
+
+
+def masked(scratch: Scratch, point: str) -> None:
+    """Updates that are summed under masks."""
+    scratch.arm(point)
+    ends_undisturbed(scratch, scratch.propose(scratch.plan(MASKED)), "masked")
+
+
+def stopped_in_stage(stage: str) -> Journey:
+    """The administrator stops the run while one bank is awaited in a stage of its cohort."""
+
+    def journey(scratch: Scratch, point: str) -> None:
+        scratch.gate(stage, "south")
+        run = scratch.propose(scratch.plan(MASKED))
+        scratch.wait(run, lambda now: now["stages"] == [stage])
+        scratch.arm(point)
+        is_stopped(scratch, run, scratch.click(run, "stop", until=is_state("stopped")))
+        assert scratch.look(run)["stages"] == ["failed"]
+
+    return journey
 
 
 def ends_undisturbed(scratch: Scratch, run: str, kind: str = "plain", rounds: list[tuple[int, int, str]] = ONCE) -> None:
@@ -86,7 +107,7 @@ def is_stopped(scratch: Scratch, run: str, now: dict) -> None:  # type: ignore[t
     assert now["state"] == "stopped"
     assert all(state in ("published", "abandoned") for _, _, state in now["rounds"])
     assert scratch.console("kinds", run).count("run_stopped") == 1
-    scratch.tolerated = {"illegal_move"}  # a bank that was still counting is told that the run is over
+    scratch.tolerated = {"illegal_move", "stage_closed"}  # a bank that was still at work is told that the run is over
     scratch.release()
     scratch.rest()
     scratch.check_run(run)
@@ -196,6 +217,7 @@ def late(scratch: Scratch, point: str) -> None:
     scratch.check_run(run)
 
 
+_INSTANTS_OF: dict[str, Journey] = {"part": in_parts, "parts": in_parts, "cohort": masked, "sum": masked}
 JOURNEYS: dict[str, Journey] = {
     "run:draft:propose": ordinary,
     "run:draft:stop": stopped_from("draft"),
@@ -226,9 +248,12 @@ JOURNEYS: dict[str, Journey] = {
     "phase:rejected": rejected,
     "phase:late": late,
     "phase:dropped": dropped,
-    **{name: in_parts if name.startswith("part") else ordinary for name in INSTANTS},
+    "phase:ready": masked,
+    **{f"cohort:{stage}:close": masked for stage in COHORT_LIVE},
+    **{f"cohort:{stage}:fail": stopped_in_stage(stage) for stage in COHORT_LIVE},
+    **{name: _INSTANTS_OF.get(name.partition(":")[0], ordinary) for name in INSTANTS},
 }
-UNREACHED = {"phase:ready": "agents say that they are ready only under secure aggregation"}
+UNREACHED: dict[str, str] = {}
 """Legal moves that nothing makes yet, and why."""
 
 

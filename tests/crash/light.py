@@ -23,7 +23,9 @@ from clientagent.portal import Portal
 from clientagent.transport import Transport
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
+from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import NotFinite, PortalUnreachable, Refusal
+from clientagent.wire.masking import UPDATE, Party, quantise
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Document, Signed, parse, sign_document
 from clientagent.wire.tensors import pack
@@ -32,6 +34,7 @@ from clientagent.wire.weights import layout_of
 INSTANT = "2026-01-01T00:00:00Z"
 SPLIT = messages.SplitCounts(rows=20, loss_sum=10.0, bins=[(300, 10, 0), (700, 2, 8)])
 PATIENCE_S = 20.0
+ENVIRONMENT = messages.Environment(agent_version="1", python="3.11", numpy="2")
 
 
 class Gate:
@@ -64,6 +67,8 @@ class LightAgent:
         self.is_busy = False
         self._outbox: dict[tuple[str, int, int], Signed] = {}
         self._said: dict[bytes, Signed] = {}
+        self._plain: dict[tuple[str, int, int], tuple[UpdateReady, Any]] = {}
+        self._parties: dict[str, Party] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -151,6 +156,9 @@ class LightAgent:
 
     def _train(self, order: messages.WorkOrder) -> messages.ReceiptAnswer:
         self.gate.pass_through("train")
+        plan, manifest = self._terms(order.run)
+        if plan.privacy.secure_aggregation is not None:
+            return self._ready(order, plan, manifest.inputs)
         statement = self._outbox.get((order.run, order.round, order.attempt)) or self._finish(order)
         for phase in self.behaviour.get("phases", ()):
             self.portal.progress(messages.Progress(run=order.run, round=order.round, attempt=order.attempt, phase=phase))
@@ -161,23 +169,76 @@ class LightAgent:
             return self._in_parts(statement, part_bytes)
         return self.portal.update(statement, self._update_path(statement), lambda *_: None)
 
+    # ------------------------------------------------------------------ in a cohort
+    def _ready(self, order: messages.WorkOrder, plan: Plan, inputs: int) -> messages.ReceiptAnswer:
+        counts = self._counts(order) if order.evaluate else None
+        ready = UpdateReady(
+            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
+            base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
+            agent_id=self.portal.identity.agent_id, rows=self.rows, steps=3, training_s=0.1, plain_bytes=1000,
+            counts=counts, environment=ENVIRONMENT,
+        )
+        self._plain[order.run, order.round, order.attempt] = ready, self.difference(order, plan, inputs)
+        return self.portal.ready(order.run, self._sign(ready))
+
+    def _on_cohort_notice(self, signed: Signed) -> messages.WorkAnswer | None:
+        notice, key = self.portal.open(signed, CohortNotice), self.home.key
+        self.portal.attend(notice.run)
+        self.gate.pass_through(notice.stage)
+        party = self._parties.get(notice.rid)
+        match notice.stage:
+            case "keys":
+                party = party or Party.join(notice.content, own=notice.content, institution=self.slug, identity=key)
+                said = party.advertisement
+            case "shares":
+                party = party.share(notice.content, identity=key)
+                said = party.shares
+            case "masked":
+                return self._masked(notice, party.receive(notice.content))
+            case "consistency":
+                party = party.confirm(notice.content, identity=key)
+                said = party.consistency
+            case _:
+                party = party.unmask(notice.content, identity=key, previous=[])
+                said = party.answer
+        self._parties[notice.rid] = party
+        return self.portal.speak(notice.run, notice.rid, said)
+
+    def _masked(self, notice: CohortNotice, party: Party) -> messages.WorkAnswer | None:
+        ready, plain = self._plain[notice.run, notice.round, notice.attempt]
+        ring, factor = party.cohort.ring, party.cohort.factor_of(self.slug)
+        words = ring.encode({UPDATE: quantise(plain, ring.places[0].segment, factor=factor).integers})
+        party, masked = party.mask(words, identity=self.home.key)
+        self._parties[notice.rid] = party
+        data = masked.tobytes()
+        statement = self._sign(messages.UpdateManifest(
+            run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
+            base_number=ready.base_number, base_digest=ready.base_digest, institution=self.slug, agent_id=ready.agent_id,
+            update_digest=sha256_hex(data), update_bytes=len(data), plain_bytes=ready.plain_bytes,
+            rows=self.rows, norm=None, steps=3, train_loss=None, training_s=0.1, masked=party.masked, environment=ENVIRONMENT,
+        ))
+        self._update_path(statement).write_bytes(data)
+        return self.portal.update(statement, self._update_path(statement), lambda *_: None).next
+
+    @staticmethod
+    def _counts(order: messages.WorkOrder) -> messages.EvaluationCounts:
+        return messages.EvaluationCounts(
+            number=order.base_number, version_digest=order.base_digest, validation=SPLIT, holdout=SPLIT
+        )
+
     def _finish(self, order: messages.WorkOrder) -> Signed:
         """Make the update once; from then on only these bytes are sent."""
         if order.base_number:
             self.portal.model(order.run, order.base_number, size=order.base_bytes, digest=order.base_digest)
         plan, manifest = self._terms(order.run)
         data = pack(self.difference(order, plan, manifest.inputs), layout_of(plan, manifest.inputs))
-        counts = None
-        if order.evaluate:
-            counts = messages.EvaluationCounts(
-                number=order.base_number, version_digest=order.base_digest, validation=SPLIT, holdout=SPLIT
-            )
+        counts = self._counts(order) if order.evaluate else None
         statement = self._sign(messages.UpdateManifest(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
             agent_id=self.portal.identity.agent_id, update_digest=sha256_hex(data), update_bytes=len(data),
             plain_bytes=len(data), rows=self.rows, norm=1.0, steps=3, train_loss=0.5, training_s=0.1, counts=counts,
-            environment=messages.Environment(agent_version="1", python="3.11", numpy="2"),
+            environment=ENVIRONMENT,
         ))
         self._update_path(statement).write_bytes(data)
         self._outbox[order.run, order.round, order.attempt] = statement
@@ -220,9 +281,7 @@ class LightAgent:
         return self.portal._post_statement(f"uploads/{state.id}/complete", body, "application/json", statement, run)
 
     def _evaluate(self, order: messages.WorkOrder) -> messages.ReceiptAnswer:
-        counts = messages.EvaluationCounts(
-            number=order.base_number, version_digest=order.base_digest, validation=SPLIT, holdout=SPLIT
-        )
+        counts = self._counts(order)
         return self.portal.evaluation(order.run, self._sign(messages.EvaluationReport(
             run=order.run, manifest_digest=order.manifest_digest, institution=self.slug, counts=counts
         )))

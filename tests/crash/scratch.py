@@ -26,6 +26,7 @@ WAIT_S = 60.0
 FEATURES = [{"name": "income", "kind": "numeric"}, {"name": "region", "kind": "categorical"}]
 PLAIN: dict[str, Any] = {"model": {"family": "logistic", "hidden": []}}
 IN_PARTS: dict[str, Any] = {"model": {"family": "mlp", "hidden": [32, 16]}}
+MASKED: dict[str, Any] = {**PLAIN, "privacy": {"secure_aggregation": {"threshold": 0.67, "min_cohort": 3}}}
 CSRF = "c" * 32
 
 

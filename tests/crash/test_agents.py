@@ -11,12 +11,15 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from clientagent.faults import INSTANTS, Phase
-from rounds.rehearsal.faults import Fault
+from clientagent.faults import COHORT_STATEMENTS, INSTANTS, Phase
+from rounds.rehearsal.faults import SECURE_PHASES, Fault
 from tests.crash.journeys import ONCE
 from tests.crash.real import TRAINED, RealScratch
+from tests.crash.scratch import MASKED
 
 pytestmark = pytest.mark.slow
+KINDS = {"trained": TRAINED, "masked": {**TRAINED, **MASKED}}
+SECURE_INSTANTS = [name for name in INSTANTS if name.rpartition(":")[2] in COHORT_STATEMENTS]
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +29,38 @@ def trained() -> Iterator[RealScratch]:
         scratch = RealScratch(Path(folder))
         try:
             scratch.open()
-            scratch.references["trained"] = scratch.finish(scratch.propose(scratch.plan(TRAINED)))["selected"]
+            for name, kind in KINDS.items():
+                scratch.references[name] = scratch.finish(scratch.propose(scratch.plan(kind)))["selected"]
             yield scratch
         finally:
             scratch.close()
 
 
-def ends_as_undisturbed(scratch: RealScratch) -> None:
-    run = scratch.propose(scratch.plan(TRAINED))
+def ends_as_undisturbed(scratch: RealScratch, kind: str = "trained") -> None:
+    run = scratch.propose(scratch.plan(KINDS[kind]))
     now = scratch.finish(run)
     assert now["rounds"] == ONCE
-    assert now["selected"] == scratch.references["trained"]
+    assert now["selected"] == scratch.references[kind]
     scratch.check_run(run)
     scratch.check()
 
 
 def test_an_agent_dies_at_every_phase_and_instant(trained):
-    deaths = [Fault("north", "all", instant, "kill") for instant in INSTANTS]
-    deaths += [Fault(bank, str(n), phase, "kill") for bank in ("north", "south") for n in (1, 2) for phase in get_args(Phase)]
+    plain = [phase for phase in get_args(Phase) if phase not in SECURE_PHASES]
+    deaths = [Fault("north", "all", instant, "kill") for instant in INSTANTS if instant not in SECURE_INSTANTS]
+    deaths += [Fault(bank, str(n), phase, "kill") for bank in ("north", "south") for n in (1, 2) for phase in plain]
     trained.stop_agents()
     trained.start_agents(deaths)
     ends_as_undisturbed(trained)
+    assert len(trained.deaths_of_agents) == len(deaths)
+
+
+def test_an_agent_dies_at_every_stage_and_instant_of_a_cohort(trained):
+    deaths = [Fault("north", "all", instant, "kill") for instant in SECURE_INSTANTS]
+    deaths += [Fault(bank, str(n), phase, "kill") for bank in ("north", "south") for n in (1, 2) for phase in SECURE_PHASES]
+    trained.stop_agents()
+    trained.start_agents(deaths)
+    ends_as_undisturbed(trained, "masked")
     assert len(trained.deaths_of_agents) == len(deaths)
 
 

@@ -7,16 +7,22 @@ import itertools
 import pytest
 
 from clientagent.wire.errors import IllegalMove
+from clientagent.wire.masking import Stage
 from rounds.lifecycle import (
+    COHORT_LIVE,
+    COHORT_MOVES,
     PHASE_MOVES,
     ROUND_MOVES,
     RUN_ENDED,
     RUN_MOVES,
+    CohortEvent,
+    CohortStage,
     Phase,
     RoundEvent,
     RoundState,
     RunEvent,
     RunState,
+    next_cohort_stage,
     next_round_state,
     next_run_state,
 )
@@ -40,7 +46,21 @@ def test_a_round_moves_by_the_table_or_not_at_all(state, event):
             next_round_state(state, event)
 
 
+@pytest.mark.parametrize(("stage", "event"), list(itertools.product(CohortStage, CohortEvent)))
+def test_a_cohort_moves_by_the_table_or_not_at_all(stage, event):
+    if (stage, event) in COHORT_MOVES:
+        assert next_cohort_stage(stage, event) == COHORT_MOVES[stage, event]
+    else:
+        with pytest.raises(IllegalMove):
+            next_cohort_stage(stage, event)
+
+
+def test_a_cohort_has_the_stages_of_the_protocol():
+    assert [str(stage) for stage in (*COHORT_LIVE, CohortStage.DONE)] == list(Stage)
+
+
 def test_what_has_ended_moves_no_more():
+    assert not [move for move in COHORT_MOVES if move[0] not in COHORT_LIVE]
     assert not [move for move in RUN_MOVES if move[0] in RUN_ENDED]
     assert not [move for move in ROUND_MOVES if move[0] in (RoundState.PUBLISHED, RoundState.ABANDONED)]
 

@@ -28,6 +28,7 @@ class AggregationManifest(Message):
 
     ``participants``: banks on the roster. ``base_state_digest``: the server's vectors that belong to the base, null where all are
     zero or the strategy keeps none.
+    ``cohort``: under secure aggregation the cohort whose sum was opened; the entries are its survivors' masked vectors.
     """
 
     run: Id
@@ -39,3 +40,4 @@ class AggregationManifest(Message):
     participants: Annotated[int, Field(ge=1, le=10_000)]
     strategy: dict[str, object]
     entries: list[AggregationEntry]
+    cohort: Digest | None = None

@@ -30,6 +30,8 @@ class UpdateManifest(Document):
 
     ``plain_bytes``: what the same update takes without a codec. ``base_loss``: mean loss of the base on the training rows, told
     only where the strategy needs it.
+    ``masked``: under secure aggregation the bank's signed word in its cohort. The update is then the masked vector, 4 bytes a word
+    and nothing else; norm, loss and counts would tell of this bank alone and are left out.
     """
 
     type: Literal["update_manifest"] = "update_manifest"
@@ -46,12 +48,13 @@ class UpdateManifest(Document):
     codec: Literal["none", "bfloat16", "int8", "topk"] = "none"
     plain_bytes: Count
     rows: Count
-    norm: Annotated[float, Field(ge=0)]
+    norm: Annotated[float, Field(ge=0)] | None
     steps: Count
     train_loss: float | None
     base_loss: Annotated[float, Field(ge=0)] | None = None
     training_s: Annotated[float, Field(ge=0)]
     counts: EvaluationCounts | None = None
+    masked: Signed | None = None
     privacy: PrivacyStatement | None = None
     environment: Environment
 
@@ -65,7 +68,7 @@ class Receipt(Document):
     round: Count
     attempt: Count
     institution: Slug
-    subject: Literal["update", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
+    subject: Literal["update", "ready", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
     document_digest: Digest
     update_digest: Digest | None = None
     update_bytes: Count = 0

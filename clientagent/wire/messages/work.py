@@ -87,7 +87,7 @@ class WorkRefusal(Document):
 
 
 class WorkAnswer(Message):
-    """GET work?wait=: one signed ``PlanNotice``, ``StatisticsOrder`` or ``WorkOrder`` (204 when there is none)."""
+    """GET work?wait=: one signed ``PlanNotice``, ``StatisticsOrder``, ``WorkOrder`` or ``CohortNotice`` (204 when there is none)."""
 
     order: Signed
     head: HeadUpdate | None = None

@@ -1,0 +1,169 @@
+"""This bank in a cohort: each stage's notice is held against our own terms, answered once, and on disk before it is sent.
+
+The update never leaves as it is: its quantised integers do, under masks that only the sum over the cohort takes away.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from clientagent.faults import Phase
+from clientagent.home import Home
+from clientagent.orders import Terms
+from clientagent.portal import Portal
+from clientagent.runs import WorkFolder
+from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
+from clientagent.wire.errors import CohortMismatch, NotAllowed, RoundUnknown
+from clientagent.wire.masking import UPDATE, Base, Party, cohort_terms, quantise, update_segments
+from clientagent.wire.messages import UpdateManifest, WorkOrder
+from clientagent.wire.secure_messages import CohortTerms, KeyList, ShareInbox, SurvivorList, UnmaskRequest
+from clientagent.wire.signing import Signed, parse, sign_document
+from clientagent.wire.tensors import unpack
+
+PHASES: dict[str, Phase] = {
+    "keys": "keys", "shares": "shares", "masked": "masked", "consistency": "unmask", "unmask": "unmask",
+}  # fmt: skip
+"""What a rehearsal calls each stage."""
+
+log = logging.getLogger("fedagent.cohorts")
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where an answer is made: the bank's home, its place in the round, and the order that it trained for."""
+
+    home: Home
+    portal: Portal
+    terms: Terms
+    order: WorkOrder
+    work: WorkFolder
+
+
+def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrder, WorkFolder]:
+    """The order that a notice speaks of, as we pinned it. Raises ``NotAllowed`` or ``RoundUnknown``."""
+    if notice.institution != portal.identity.institution:
+        raise NotAllowed(expected=f"a notice for {portal.identity.institution}", got=f"one for {notice.institution}")
+    work = home.run(notice.run).work(notice.round, notice.attempt)
+    pinned = work.pinned
+    if pinned is None or work.ready is None:
+        got = f"round {notice.round}, attempt {notice.attempt}"
+        raise RoundUnknown(expected="a round in which an update of ours waits to be masked", got=got)
+    return pinned.work, work
+
+
+def word_of(seat: Seat, notice: CohortNotice) -> Signed:
+    """What this bank says to a notice: signed, and with its secrets on disk.
+
+    Raises ``CohortMismatch``, ``ConsistencyBroken``, ``ShareInvalid``, ``UnmaskRefused`` and the like; then nothing was said.
+    """
+    key, content = seat.home.key, notice.content
+    party = _party(seat, notice)
+    said: Signed | None
+    match content:
+        case CohortTerms():
+            own = _own_terms(seat, notice, content)
+            party = party or Party.join(content, own=own, institution=notice.institution, identity=key)
+            said = party.advertisement
+        case KeyList():
+            party = _require(party, notice).share(content, identity=key)
+            said = party.shares
+        case ShareInbox():
+            party = _mask(seat, _require(party, notice).receive(content))
+            said = seat.work.manifest
+        case SurvivorList():
+            party = _require(party, notice).confirm(content, identity=key)
+            said = party.consistency
+        case UnmaskRequest():
+            party = _open(seat, _require(party, notice), content)
+            said = party.answer
+    if said is None:
+        raise RuntimeError(f"nothing to say in stage {notice.stage}")
+    seat.work.save_party(notice.cohort, party.to_json())
+    if notice.stage == "unmask":
+        seat.home.note_opened(party.opened)
+        seat.terms.folder.use_consent(seat.order.base_number)
+    log.info("round %d: cohort of %d banks, stage %s", notice.round, party.cohort.size, notice.stage)
+    return said
+
+
+def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
+    """The answer that opens the sum; one that was given before is only given again."""
+    if party.answer is not None:
+        return party
+    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
+    return party.unmask(request, identity=seat.home.key, previous=seat.home.opened(), may_reopen=may_reopen)
+
+
+def _party(seat: Seat, notice: CohortNotice) -> Party | None:
+    data = seat.work.party(notice.cohort)
+    party = Party.from_json(data) if data else None
+    if party and party.cohort.rid != notice.rid:
+        raise CohortMismatch(expected=f"the cohort {party.cohort.rid[:16]}, which we joined", got=notice.rid[:16])
+    return party
+
+
+def _require(party: Party | None, notice: CohortNotice) -> Party:
+    if party is None:
+        raise CohortMismatch(expected="a cohort that we joined", got=f"{notice.rid[:16]}, in stage {notice.stage}")
+    return party
+
+
+def _own_terms(seat: Seat, notice: CohortNotice, offered: CohortTerms) -> CohortTerms:
+    """The terms as this bank computes them; of the portal's it takes nothing but who was ready."""
+    order, members = seat.order, [member.institution for member in offered.members]
+    if notice.institution not in members:
+        raise CohortMismatch(expected="a cohort with us in it", got=", ".join(members))
+    base = Base(order.base_number, order.base_digest)
+    return cohort_terms(
+        plan=seat.terms.plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
+        attempt=order.attempt, cohort=notice.cohort, bases=dict.fromkeys(members, base),
+        segments=update_segments(seat.terms.layout.parameters, len(members)),
+    )
+
+
+def _mask(seat: Seat, party: Party) -> Party:
+    """Quantise, encode, mask; the masked words and the manifest that signs them are on disk when this returns."""
+    cohort, work = party.cohort, seat.work
+    if not work.plain_path.exists():
+        raise RoundUnknown(expected="the update that waits to be masked", got="no such file on this machine")
+    plain = unpack(work.plain_path.read_bytes(), seat.terms.layout)
+    segment = next(place.segment for place in cohort.ring.places if place.segment.name == UPDATE)
+    found = quantise(plain, segment, factor=cohort.factor_of(party.institution))
+    if found.clipped:
+        log.warning("round %d: %d values beyond %g were cut", seat.order.round, found.clipped, segment.bound)
+    party, words = party.mask(cohort.ring.encode({UPDATE: found.integers}), identity=seat.home.key)
+    work.save_party(party.terms.cohort, party.to_json())
+    data = words.tobytes()
+    manifest = _manifest(seat, party, data)
+    _carry_over(seat, sha256_hex(data))
+    if work.manifest != manifest or not work.holds(parse(UpdateManifest, manifest.document)):
+        work.finish(data, manifest)
+    return party
+
+
+def _carry_over(seat: Seat, digest: str) -> None:
+    """What the bank keeps with this update lies from now on under the name that WorkOrders will give it."""
+    memory, number = seat.terms.memory, seat.order.round
+    if own := memory.recall(sha256_hex(seat.work.plain_path.read_bytes())):
+        memory.keep(digest, number, own)
+
+
+def _manifest(seat: Seat, party: Party, data: bytes) -> Signed:
+    ready = _ready(seat.work)
+    manifest = UpdateManifest(
+        run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
+        base_number=ready.base_number, base_digest=ready.base_digest, institution=ready.institution, agent_id=ready.agent_id,
+        update_digest=sha256_hex(data), update_bytes=len(data), plain_bytes=ready.plain_bytes, rows=ready.rows, norm=None,
+        steps=ready.steps, train_loss=None, training_s=ready.training_s, privacy=ready.privacy, masked=party.masked,
+        environment=ready.environment,
+    )
+    return sign_document(manifest, seat.home.key)
+
+
+def _ready(work: WorkFolder) -> UpdateReady:
+    ready = work.ready
+    if ready is None:
+        raise RoundUnknown(expected="an update that waits to be masked", got="none")
+    return parse(UpdateReady, ready.document)

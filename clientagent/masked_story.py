@@ -1,0 +1,132 @@
+"""Secure aggregation as a run's history tells it: who formed a cohort, who stayed, and what its banks signed about the sum.
+
+What an auditor can hold against signatures is checked here: the terms follow from plan and manifest, every key, vector and word on
+the survivors is its bank's own, more than half signed the same list, and exactly that list was aggregated. The sum itself needs the
+masked vectors and the banks' answers, which the portal keeps and the history names by digest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from clientagent.wire.errors import LedgerBroken
+from clientagent.wire.messages import AggregationManifest, RunManifest, UpdateManifest
+from clientagent.wire.plan import Plan
+from clientagent.wire.signing import Signed, open_signed, parse
+
+WEIGHTS_TOLERANCE = 1e-12
+
+
+@dataclass
+class Told:
+    """One cohort, as far as its entries have come."""
+
+    cohort: Any
+    stages: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    signers: list[str] = field(default_factory=list)
+
+
+class MaskedStory:
+    """The cohorts of one run. Methods raise ``LedgerBroken`` or what a signature's check raises."""
+
+    def __init__(self, plan: Plan, manifest: RunManifest, manifest_digest: str) -> None:
+        self._plan, self._manifest, self._digest = plan, manifest, manifest_digest
+        self._told: dict[str, Told] = {}
+        self.masked: dict[str, Signed] = {}
+        """Each accepted masked vector by its digest."""
+
+    def formed(self, body: dict[str, Any], base: tuple[int, str]) -> None:
+        """The terms are those that plan, manifest and the banks that were ready give."""
+        from clientagent.wire.masking import Base, Cohort, cohort_terms, update_segments  # cryptography and numpy load here
+        from clientagent.wire.secure_messages import CohortTerms
+
+        said = parse(CohortTerms, body["terms"])
+        names = [member.institution for member in said.members]
+        own = cohort_terms(
+            plan=self._plan, manifest=self._manifest, manifest_digest=self._digest, round_number=body["round"],
+            attempt=body["attempt"], cohort=body["cohort"], bases=dict.fromkeys(names, Base(*base)),
+            segments=update_segments(self._manifest.parameters, len(names)),
+        )
+        cohort = Cohort(own)
+        _same("the cohort's terms", cohort.rid, Cohort(said).rid)
+        _same("the cohort's name", cohort.rid, body["rid"])
+        self._told[cohort.rid] = Told(cohort)
+
+    def stage_closed(self, body: dict[str, Any]) -> None:
+        told = self._of(body["rid"])
+        stages = ["keys", "shares", "masked", "consistency", "unmask"]
+        _same("the next stage", stages[len(told.stages)], body["stage"])
+        told.stages.append(body["stage"])
+        said = [parse(Signed, one) for one in body.get("said", {}).values()]
+        if body["stage"] == "keys":
+            self._keys(told, said)
+        elif body["stage"] == "masked":
+            self._masked(told, said)
+        elif body["stage"] == "consistency":
+            self._consistency(told, said)
+
+    def _keys(self, told: Told, said: list[Signed]) -> None:
+        from clientagent.wire.secure_messages import KeyAdvertisement
+
+        told.cohort.require_enough(told.cohort.open_all(said, KeyAdvertisement, LedgerBroken))
+
+    def _masked(self, told: Told, said: list[Signed]) -> None:
+        from clientagent.wire.secure_messages import MaskedInput
+
+        words = told.cohort.open_all(said, MaskedInput, LedgerBroken)
+        told.cohort.require_enough(words)
+        told.inputs = {bank: words[bank].digest for bank in sorted(words)}
+        for one, word in zip(said, words.values(), strict=True):
+            if self.masked.get(word.digest) != one:
+                _fail(f"the masked update of {word.institution} as it was accepted", "another one")
+
+    def _consistency(self, told: Told, said: list[Signed]) -> None:
+        from clientagent.wire.secure_messages import ConsistencySignature
+
+        words = told.cohort.open_all(said, ConsistencySignature, LedgerBroken)
+        told.cohort.require_enough(words, told.cohort.terms.threshold)
+        for bank, word in words.items():
+            _same(f"the survivors that {bank} signed", told.inputs, word.inputs)
+        told.signers = sorted(words)
+
+    def aggregated(self, aggregation: AggregationManifest) -> None:
+        """A closed round counts the survivors that the banks signed, weighted as the terms say."""
+        if aggregation.cohort is None:
+            _fail("a cohort, as the plan masks updates", "none")
+        told = self._of(aggregation.cohort)
+        _same("the last stage", "unmask", told.stages[-1] if told.stages else "none")
+        _same("the survivors", told.inputs, {entry.institution: entry.update_digest for entry in aggregation.entries})
+        weights = {member.institution: member.weight for member in told.cohort.terms.members}
+        total = sum(weights[entry.institution] for entry in aggregation.entries)
+        for entry in aggregation.entries:
+            if abs(entry.weight - weights[entry.institution] / total) > WEIGHTS_TOLERANCE:
+                _fail(f"the weight {weights[entry.institution] / total:g} of {entry.institution}", f"{entry.weight:g}")
+
+    def accepted(self, manifest: UpdateManifest) -> None:
+        """A masked update tells nothing of its bank alone, and its bank signed it for a cohort of this run."""
+        from clientagent.wire.secure_messages import MaskedInput
+
+        if manifest.masked is None:
+            _fail("a masked update, as the plan says", "a plain one")
+        told = (manifest.norm, manifest.train_loss, manifest.base_loss, manifest.counts)
+        _same("norm, losses and counts", (None,) * 4, told)
+        rid = str(manifest.masked.document.get("rid"))
+        said = open_signed(manifest.masked, self._of(rid).cohort.key_of(manifest.institution), MaskedInput)
+        _same("the masked vector", said.digest, manifest.update_digest)
+        self.masked[said.digest] = manifest.masked
+
+    def _of(self, rid: str) -> Told:
+        if rid not in self._told:
+            _fail("a cohort that was formed before", rid[:16])
+        return self._told[rid]
+
+
+def _same(what: str, expected: Any, got: Any) -> None:
+    if expected != got:
+        _fail(f"{what}: {expected}"[:300], f"{got}"[:300])
+
+
+def _fail(expected: str, got: str) -> NoReturn:
+    raise LedgerBroken(expected=expected, got=got)

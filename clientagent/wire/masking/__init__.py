@@ -1,0 +1,26 @@
+"""Secure aggregation (Bonawitz et al. 2017): banks send masked vectors, and only the sum over a cohort can be opened.
+
+``Party`` is the bank's side and ``Collector`` the portal's; ``Ring``, ``reals``, ``counts`` and ``quantise`` turn numbers into
+ring words. Double masking over a complete graph, Shamir shares, and what holds against a portal that lies: keys signed by
+pinned identities, and a consistency round before anything is opened. Not held: a bank that sends nonsense, a portal that
+refuses service, and what the sum itself tells.
+"""
+
+from clientagent.wire.masking.cohort import Cohort, threshold_for
+from clientagent.wire.masking.collector import Collector, Stage
+from clientagent.wire.masking.encoding import UPDATE_BOUND, Quantised, counts, dequantise, quantise, reals
+from clientagent.wire.masking.layout import UPDATE, update_segments
+from clientagent.wire.masking.opening import Mask, SumBlock, array_reader, file_reader, open_sum, remaining_masks
+from clientagent.wire.masking.party import Party
+from clientagent.wire.masking.releases import require_single_opening
+from clientagent.wire.masking.ring import Ring, Words
+from clientagent.wire.masking.rotation import Rotation
+from clientagent.wire.masking.tallies import evaluation_integers, evaluation_segments, pooled_evaluation
+from clientagent.wire.masking.terms import Base, cohort_terms
+
+__all__ = [
+    "UPDATE", "UPDATE_BOUND", "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "Words",
+    "array_reader", "cohort_terms", "counts", "dequantise", "evaluation_integers", "evaluation_segments", "file_reader",
+    "open_sum", "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "threshold_for",
+    "update_segments",
+]

@@ -1,0 +1,65 @@
+"""The terms of a cohort, computed from plan and manifest. Portal and bank call this same function, and the bank compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clientagent.wire.errors import CohortMismatch, CohortTooSmall
+from clientagent.wire.masking.cohort import threshold_for
+from clientagent.wire.messages import RosterEntry, RunManifest
+from clientagent.wire.plan import Plan, Schedule, SecureAggregation
+from clientagent.wire.secure_messages import CohortMember, CohortTerms, Segment
+from clientagent.wire.signing import parse
+
+
+@dataclass(frozen=True)
+class Base:
+    """The version that a bank's update starts from, and how many versions that is behind (async)."""
+
+    number: int
+    digest: str
+    staleness: int = 0
+
+
+def cohort_terms(
+    *, plan: Plan, manifest: RunManifest, manifest_digest: str, round_number: int, attempt: int, cohort: int = 1,
+    bases: Mapping[str, Base], segments: Sequence[Segment], purpose: Literal["update", "statistics", "evaluation"] = "update",
+    noise_multiplier: float | None = None,
+) -> CohortTerms:
+    """Terms for the banks of ``bases``: identities pinned by the manifest, limits from the plan, layout as given.
+
+    Raises ``CohortMismatch`` for a bank that is not on the roster and ``CohortTooSmall`` below ``min_cohort``.
+    """
+    rules = _rules(plan)
+    if len(bases) < rules.min_cohort:
+        raise CohortTooSmall(expected=f"{rules.min_cohort} banks", got=f"{len(bases)}")
+    roster = {entry.institution: entry for entry in manifest.roster}
+    if strangers := set(bases) - set(roster):
+        raise CohortMismatch(expected="banks of the roster", got=", ".join(sorted(strangers)))
+    institution_dp = plan.privacy.institution_dp
+    return parse(CohortTerms, {
+        "type": "cohort_terms", "purpose": purpose, "project": plan.project, "run": manifest.run, "round": round_number,
+        "attempt": attempt, "cohort": cohort, "manifest_digest": manifest_digest,
+        "threshold": threshold_for(rules.threshold, len(bases)),
+        "members": [_member(roster[name], bases[name], plan.schedule) for name in sorted(bases)],
+        "min_cohort": rules.min_cohort, "weighting": plan.strategy.weighting,
+        "clip": institution_dp.clip if institution_dp and institution_dp.clip != "adaptive" else None,
+        "noise_multiplier": noise_multiplier, "segments": list(segments),
+    })
+
+
+def _rules(plan: Plan) -> SecureAggregation:
+    if plan.privacy.secure_aggregation is None:
+        raise CohortMismatch(expected="a plan with secure aggregation", got="one without")
+    return plan.privacy.secure_aggregation
+
+
+def _member(entry: RosterEntry, base: Base, schedule: Schedule) -> CohortMember:
+    """Its weight is public: the roster's, less for staleness (1 + s)**-power (Xie et al. 2019, polynomial)."""
+    discount = round((1 + base.staleness) ** -schedule.staleness_power, 6)  # a power's last bit differs between machines
+    return CohortMember(
+        institution=entry.institution, agent_id=entry.agent_id, public_key=entry.public_key, weight=entry.weight * discount,
+        base_number=base.number, base_digest=base.digest, staleness=base.staleness,
+    )

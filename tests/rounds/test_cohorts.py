@@ -1,0 +1,247 @@
+"""A masked round through the agents' door: who is summed, that the sum is exact, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from clientagent.wire.canonical import canonical
+from clientagent.wire.masking import dequantise
+from clientagent.wire.tensors import unpack
+from rounds import blobs
+from rounds.api import hot
+from rounds.lifecycle import Phase
+from rounds.models import Cohort, CohortMessage, Participation, Update
+from rounds.services.updates import layout_for
+from tests.cast import make_bank
+from tests.rounds.masked import masked, ready, talk
+from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of
+
+SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
+
+
+@pytest.fixture(autouse=True)
+def nobody_lingers(monkeypatch):
+    """These banks speak one after the other: an answer that waits for the next bank's word would wait in vain."""
+    monkeypatch.setattr(hot, "LINGER_S", 0)
+
+
+@pytest.fixture
+def five(north, south, east, admin) -> Federation:
+    """Five banks with round 1 open; three of them must stay."""
+    banks = [north, south, east, make_bank("west", by=admin), make_bank("inland", by=admin)]
+    federation = masked(make_federation(banks, admin, privacy=SECURE))
+    federation.begin()
+    return federation
+
+
+def phases(federation: Federation, number: int = 1) -> dict[str, str]:
+    rows = Participation.objects.filter(round__run=federation.run, round__number=number)
+    return dict(rows.values_list("institution__slug", "phase"))
+
+
+def expire(federation: Federation) -> None:
+    """The time of the stage that is open is over."""
+    Cohort.objects.filter(round__run=federation.run).update(deadline_at=timezone.now() - timedelta(seconds=1))
+
+
+def exact_mean(federation: Federation, banks: list[str]) -> np.ndarray[Any, Any]:
+    """What the plain quantised updates of these banks come to."""
+    members = [bank for bank in federation.banks if bank.slug in banks]
+    cohort = members[0].cohort
+    total = np.sum([bank.integers().astype(np.int64) for bank in members], axis=0)
+    return (dequantise(total, cohort.ring.places[0].segment) / cohort.divisor_of(banks)).astype(np.float32)
+
+
+def opened_mean(federation: Federation) -> np.ndarray[Any, Any]:
+    mean = Cohort.objects.get(stage="done").mean_id
+    return unpack(b"".join(blobs.read(mean)), layout_for(federation.run))
+
+
+# ----------------------------------------------------------------------- the road
+def test_a_round_of_all_banks_publishes_the_exact_mean_of_their_quantised_updates(five):
+    ready(five)
+    talk(five)
+    run = five.run
+    assert run.versions.count() == 2
+    everybody = sorted(bank.slug for bank in five.banks)
+    mean = exact_mean(five, everybody)
+    assert np.array_equal(opened_mean(five), mean)
+    plan = five.banks[0].plan
+    assert np.array_equal(weights_of(run, 1, plan), weights_of(run, 0, plan) + mean)
+    assert set(phases(five).values()) == {Phase.ACCEPTED}
+
+
+def test_nothing_of_one_bank_stands_beside_its_masked_update(five):
+    ready(five)
+    talk(five)
+    for update in Update.objects.all():
+        assert (update.norm, update.train_loss, update.cosine) == (None, None, None)
+
+
+@pytest.mark.parametrize("stage", ["keys", "shares", "masked"])
+def test_banks_that_fall_silent_before_their_vector_came_are_not_in_the_sum(five, stage):
+    ready(five)
+    talk(five, until=stage)
+    silent = {"inland", "west"}
+    talk(five, silent=silent)
+    assert five.run.versions.count() == 1
+    expire(five)
+    talk(five, silent=silent)
+    assert five.run.versions.count() == 2
+    stayed = ["east", "north", "south"]
+    assert np.array_equal(opened_mean(five), exact_mean(five, stayed))
+    found = phases(five)
+    assert {slug for slug, phase in found.items() if phase == Phase.DROPPED} == silent
+    assert {slug for slug, phase in found.items() if phase == Phase.ACCEPTED} == set(stayed)
+    problem = Participation.objects.get(round__number=1, institution__slug="west").problem
+    assert (problem["code"], stage in problem["expected"]) == ("stage_missed", True)
+
+
+@pytest.mark.parametrize("stage", ["consistency", "unmask"])
+def test_banks_that_fall_silent_after_their_vector_came_are_in_the_sum(five, stage):
+    ready(five)
+    talk(five, until=stage)
+    silent = {"inland", "west"}
+    talk(five, silent=silent)
+    if stage == "consistency":
+        expire(five)
+        talk(five, silent=silent)
+    assert np.array_equal(opened_mean(five), exact_mean(five, sorted(bank.slug for bank in five.banks)))
+    assert set(phases(five).values()) == {Phase.ACCEPTED}
+
+
+@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "consistency", "unmask"])
+def test_too_few_banks_give_the_attempt_up_and_the_next_one_opens(five, stage):
+    ready(five)
+    talk(five, until=stage)
+    talk(five, silent={"inland", "west", "south"})
+    expire(five)
+    five.advance()
+    rounds = list(five.run.rounds.values_list("number", "attempt", "state", "reason"))
+    assert [row[:3] for row in rounds] == [(1, 1, "abandoned"), (1, 2, "open")]
+    assert f"stage {stage}" in rounds[0][3]
+    assert "south" in rounds[0][3] or stage == "unmask"
+    assert Cohort.objects.get().stage == "failed"
+
+
+def test_quorum_is_asked_before_anything_can_be_opened(north, south, east, admin):
+    banks = [north, south, east, make_bank("west", by=admin)]
+    federation = masked(make_federation(banks, admin, privacy=SECURE, schedule={"rounds": 1, "quorum": 1.0}))
+    federation.begin()
+    ready(federation)
+    talk(federation, until="masked")
+    talk(federation, silent={"west"})
+    expire(federation)
+    federation.advance()
+    assert Cohort.objects.get().stage == "failed"
+    assert not CohortMessage.objects.filter(stage__in=("consistency", "unmask")).exists()
+
+
+# ----------------------------------------------------------------- forming a cohort
+def test_a_cohort_waits_a_stage_for_the_last_banks_and_then_forms_without_them(five):
+    ready(five, silent={"inland"})
+    five.advance()
+    assert not Cohort.objects.exists()
+    Participation.objects.filter(ready_at__isnull=False).update(ready_at=timezone.now() - timedelta(seconds=31))
+    five.advance()
+    members = [member["institution"] for member in Cohort.objects.get().terms["members"]]
+    assert members == ["east", "north", "south", "west"]
+    assert phases(five)["inland"] == Phase.DROPPED
+
+
+def test_a_bank_that_is_ready_too_late_is_told_so(five):
+    ready(five, silent={"inland"})
+    Participation.objects.filter(ready_at__isnull=False).update(ready_at=timezone.now() - timedelta(seconds=31))
+    straggler = five.banks[-1]
+    order = straggler.work()
+    five.advance()
+    straggler.work = lambda: order
+    answer = straggler.train(five.run)
+    assert answer.json()["receipt"]["document"]["outcome"] == "late"
+    assert phases(five)["inland"] == Phase.LATE
+
+
+def test_the_same_word_again_changes_nothing_and_another_one_is_refused(five):
+    ready(five)
+    five.advance()
+    bank = five.banks[0]
+    notice = bank.notice()
+    assert bank.speak(notice).status_code in (200, 204)
+    again = bank.bank.post(f"{API}/cohorts/{notice.rid}/messages", canonical(bank.said["keys"]))
+    assert again.status_code == 204
+    other = bank.word(notice)
+    answer = bank.bank.post(f"{API}/cohorts/{notice.rid}/messages", canonical(other))
+    assert (answer.status_code, answer.json()["code"]) == (409, "update_conflict")
+    assert CohortMessage.objects.count() == 1
+
+
+# ----------------------------------------------------------------------- refusals
+def test_a_plain_update_is_refused_where_the_plan_masks(five):
+    bank = five.banks[0]
+    order = bank.work()
+    answer = bank.send(*bank.update(five.run, order, bank.difference(five.run, 1)))
+    assert answer.json()["code"] == "malformed"
+    assert not Update.objects.exists()
+
+
+def test_a_masked_update_that_tells_its_norm_loss_or_counts_is_refused(five):
+    ready(five)
+    talk(five, until="masked")
+    bank = five.banks[0]
+    word = bank.word(bank.notice())
+    counts = {"number": 0, "version_digest": five.run.versions.get().digest, "validation": SPLIT, "holdout": SPLIT}
+    for telling in ({"norm": 1.0}, {"train_loss": 0.5}, {"counts": counts}):
+        answer = bank.send(*bank.masked_update(word, **telling))
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+def test_a_share_from_an_earlier_cohort_is_refused(five):
+    """Replaying: words of a cohort that failed serve in no other."""
+    ready(five)
+    talk(five, until="masked")
+    old = {bank.slug: dict(bank.said) for bank in five.banks}
+    expire(five)
+    five.advance()
+    ready(five)
+    talk(five, until="shares")
+    rid = Cohort.objects.get(stage="shares").rid
+    for bank in five.banks:
+        answer = bank.bank.post(f"{API}/cohorts/{rid}/messages", canonical(old[bank.slug]["shares"]))
+        assert answer.json()["code"] == "cohort_mismatch"
+
+
+def test_a_bank_cannot_speak_for_another(five):
+    ready(five)
+    five.advance()
+    north, south = five.banks[:2]
+    notice = south.notice()
+    stolen = south.word(notice)
+    answer = north.bank.post(f"{API}/cohorts/{notice.rid}/messages", canonical(stolen))
+    assert (answer.status_code, answer.json()["code"]) == (401, "signature_invalid")
+
+
+def test_an_outsider_finds_no_cohort(five, outsider):
+    ready(five)
+    five.advance()
+    bank = five.banks[0]
+    notice = bank.notice()
+    answer = outsider.post(f"{API}/cohorts/{notice.rid}/messages", canonical(bank.word(notice)))
+    assert answer.status_code == 404
+
+
+def test_a_vector_that_breaks_the_ring_is_never_published(five):
+    """A bank that puts more into a field than the terms allow spoils the sum; it is found out, and the attempt is given up."""
+    ready(five)
+    talk(five, until="masked")
+    rogue = five.banks[0]
+    rogue.vector = lambda: np.full(rogue.cohort.ring.words, 3_000_000_000, np.dtype("<u4"))
+    talk(five)
+    assert five.run.versions.count() == 1
+    first = five.run.rounds.get(attempt=1)
+    assert first.state == "abandoned"
+    assert "sum of update" in first.reason
