@@ -75,6 +75,11 @@ class Portal:
         self._reached = reached
         self._lock = threading.Lock()
 
+    @property
+    def epoch(self) -> int:
+        """The latest life of the portal that it has signed to us: 0 until its first restore from a backup."""
+        return self._witness.epoch
+
     def attend(self, run: str) -> None:
         """Requests that belong to no run speak of this run's chain from now on."""
         self._attending = chain_of(run)
