@@ -120,6 +120,10 @@ class Portal:
         """The file of a model version. Raises ``DigestMismatch`` when it is not the one that was promised."""
         return self._file(f"models/{run}/{number}", run, size=size, digest=digest)
 
+    def delta(self, run: str, number: int, *, since: int) -> bytes:
+        """A version as its difference to another that is here. Whoever applies it checks the version's digest."""
+        return self.transport.exchange("GET", f"models/{run}/{number}/delta?since={since}", seen=self._seen(run)).content
+
     def state(self, run: str, number: int, *, size: int, digest: str) -> bytes:
         """The server's vectors beside a version. Raises ``DigestMismatch`` when they are not those that were promised."""
         return self._file(f"models/{run}/{number}/state", run, size=size, digest=digest)
