@@ -1,7 +1,8 @@
 """How good the models are: ``python -m benchmarks.quality [SECTION ...]`` runs the sections named, or all, and writes quality.md.
 
 Each line is a whole run with a real portal and real agents. The tables lie beside the checkout and are never part of it; a section
-whose table is missing says so (``FEDPORTAL_TABLES`` names another folder for them). All runs of a section share one federation, one split and one seed.
+whose table is missing says so (``FEDPORTAL_TABLES`` names another folder for them). All runs of a section share one federation, one
+split and one seed.
 """
 
 from __future__ import annotations
