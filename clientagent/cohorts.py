@@ -35,7 +35,6 @@ class Seat:
     """Where an answer is made: the bank's home, its place in the round, and the order that it trained for."""
 
     home: Home
-    portal: Portal
     terms: Terms
     order: WorkOrder
     work: WorkFolder
