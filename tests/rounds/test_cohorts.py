@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
 from rounds.services.updates import layout_for
-from tests.cast import make_bank
+from tests.cast import browser, make_bank
 from tests.rounds.masked import masked, ready, talk
 from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of
 
@@ -245,3 +246,30 @@ def test_a_vector_that_breaks_the_ring_is_never_published(five):
     first = five.run.rounds.get(attempt=1)
     assert first.state == "abandoned"
     assert "sum of update" in first.reason
+
+
+# ---------------------------------------------------------------------- the live page
+def cells(page: str, slug: str) -> list[str]:
+    """The state of each column of one bank's row."""
+    row = page.split(f'id="bank-{slug}"')[1].split('<div class="phase-row')[0]
+    return re.findall(r'class="phase-cell (\w+)"', row)
+
+
+def test_the_page_shows_the_stage_and_who_fell_out_where(five, admin):
+    ready(five)
+    talk(five, until="shares")
+    talk(five, silent={"west"})
+    page = browser(admin).get(f"/runs/{five.run.pk}/").content.decode()
+    assert "Dealing shares" in page
+    assert "Waiting for West" in page
+    assert cells(page, "west")[2:6] == ["done", "waiting", "ahead", "ahead"]
+    assert cells(page, "north")[2:6] == ["done", "done", "ahead", "ahead"]
+    expire(five)
+    five.advance()
+    page = browser(admin).get(f"/runs/{five.run.pk}/").content.decode()
+    assert "Collecting masked updates" in page
+    assert cells(page, "west")[2:] == ["done", "bad", "idle", "idle", "bad"]
+    assert "stage_missed" in page
+    talk(five, silent={"west"})
+    page = browser(admin).get(f"/runs/{five.run.pk}/rounds/1/").content.decode()
+    assert cells(page, "north") == ["done"] * 7
