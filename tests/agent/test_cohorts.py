@@ -68,7 +68,7 @@ class Room:
     def __post_init__(self) -> None:
         self.collector = Collector(cohort_terms(
             plan=PLAN, manifest=MANIFEST, manifest_digest=DIGEST, round_number=1, attempt=self.attempt,
-            bases=dict.fromkeys(BANKS, BASE), segments=update_segments(LAYOUT.parameters, len(BANKS)),
+            bases=dict.fromkeys(BANKS, BASE), segments=update_segments(PLAN, LAYOUT.parameters, len(BANKS)),
         ))
         for i, bank in enumerate(BANKS):
             self._prepare(bank, np.random.default_rng(self.seed + i).normal(size=LAYOUT.parameters).astype(np.float32))
@@ -169,7 +169,7 @@ def refused(room: Room, bank: str, error: type[Refusal] | tuple[type[Refusal], .
 
 @pytest.mark.parametrize("change", [
     {"threshold": 4}, {"round": 2}, {"manifest_digest": "d" * 64}, {"min_cohort": 4}, {"weighting": "equal"}, {"run": RUN[::-1]},
-    {"segments": update_segments(LAYOUT.parameters, 64)}, {"members": "stranger"}, {"members": "base"}, {"members": "weight"},
+    {"segments": update_segments(PLAN, LAYOUT.parameters, 64)}, {"members": "stranger"}, {"members": "base"}, {"members": "weight"},
 ])  # fmt: skip
 def test_terms_that_are_not_those_of_plan_and_manifest_are_refused(room: Room, change: dict[str, Any]) -> None:
     terms = room.collector.terms

@@ -181,6 +181,26 @@ def test_the_same_word_again_changes_nothing_and_another_one_is_refused(five):
     assert CohortMessage.objects.count() == 1
 
 
+# ----------------------------------------------------------------------- int8
+def test_int8_puts_two_rotated_values_in_a_word_from_the_second_round_on(north, south, east, admin):
+    wide = {"family": "mlp", "hidden": [64, 64]}
+    federation = masked(make_federation(
+        [north, south, east], admin, privacy=SECURE, model=wide, compression={"codec": "int8"}, schedule={"rounds": 2}
+    ))
+    federation.begin()
+    ready(federation)
+    talk(federation, until=None)
+    ready(federation, seed=9)
+    talk(federation)
+    first, second = (set(Update.objects.filter(into__number=n).values_list("bytes", flat=True)).pop() for n in (1, 2))
+    parameters = layout_for(federation.run).parameters
+    assert (first, second) == (4 * parameters, 2 * -(-parameters // 4096) * 4096)
+    factors = {bank.slug: bank.cohort.factor_of(bank.slug) for bank in federation.banks}
+    mean = sum(factors[bank.slug] * bank.plain.astype(np.float64) for bank in federation.banks) / sum(factors.values())
+    opened = unpack(b"".join(blobs.read(Cohort.objects.get(round__number=2).mean_id)), layout_for(federation.run))
+    assert np.linalg.norm(opened - mean) < 0.01 * np.linalg.norm(mean)
+
+
 # ----------------------------------------------------------------------- refusals
 def test_a_plain_update_is_refused_where_the_plan_masks(five):
     bank = five.banks[0]
