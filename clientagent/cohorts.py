@@ -103,10 +103,13 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
 
 
 def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
-    """The answer that opens the sum; one that was given before is only given again."""
+    """The answer that opens the sum; one that was given before is only given again.
+
+    A second sum of a base needs the operator's consent, or fresh noise in this update that was charged anew.
+    """
     if party.answer is not None:
         return party
-    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
+    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number) or _ready(seat.work).privacy is not None
     return party.unmask(request, identity=seat.home.key, previous=seat.home.opened(), may_reopen=may_reopen)
 
 

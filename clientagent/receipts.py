@@ -33,15 +33,17 @@ def check_receipt(receipt: Receipt, statement: Signed, institution: str) -> None
 
 @dataclass(frozen=True)
 class Audited:
-    """One receipt file, and what is wrong with it; ``problem`` is empty where it holds."""
+    """One receipt file, and what is wrong with it; ``problem`` is empty where it holds. ``masked``: an update that only its cohort's
+    sum reveals."""
 
     id: str
     receipt: Receipt | None
     problem: str
+    masked: bool = False
 
     def as_json(self) -> dict[str, Any]:
         fields = self.receipt.model_dump() if self.receipt else dict.fromkeys(Receipt.model_fields, "")
-        return {**fields, "id": self.id, "problem": self.problem}
+        return {**fields, "id": self.id, "masked": self.masked, "problem": self.problem}
 
 
 def audit(home: Home) -> Iterator[Audited]:
@@ -51,16 +53,17 @@ def audit(home: Home) -> Iterator[Audited]:
 
 
 def _audit(home: Home, path: Path) -> Audited:
-    receipt = None
+    receipt, masked = None, False
     try:
         stored = read_document(path, StoredReceipt)
         if stored is None:
             return Audited(path.stem, None, "the file is gone")
         receipt = parse(Receipt, stored.receipt.document)
+        masked = stored.statement.document.get("masked") is not None
         _check(home, stored)
     except Refusal as error:
-        return Audited(path.stem, receipt, error.sentence)
-    return Audited(path.stem, receipt, "")
+        return Audited(path.stem, receipt, error.sentence, masked)
+    return Audited(path.stem, receipt, "", masked)
 
 
 def _check(home: Home, stored: StoredReceipt) -> None:

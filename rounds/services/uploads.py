@@ -16,6 +16,7 @@ from institutions.authentication import AgentIdentity
 from rounds import blobs, crashing
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
+from rounds.services.masked import be_patient_with
 from rounds.services.updates import (
     Checked,
     accept_update,
@@ -73,6 +74,7 @@ def store_part(*, identity: AgentIdentity, upload_id: str, number: int, data: by
         _write(part_path(upload, number), data)
         crashing.reached("part:kept")
         UploadPart.objects.get_or_create(upload=upload, number=number, defaults={"digest": digest})
+        be_patient_with(upload.participation)
         crashing.reached("part:stored")
     return upload
 

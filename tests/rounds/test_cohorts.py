@@ -11,9 +11,11 @@ import pytest
 from django.utils import timezone
 
 from clientagent.wire.canonical import canonical
+from clientagent.wire.errors import IllegalMove
 from clientagent.wire.masking import dequantise
+from clientagent.wire.messages import UploadRequest, WorkRefusal
 from clientagent.wire.tensors import unpack
-from rounds import blobs
+from rounds import blobs, services
 from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
@@ -141,6 +143,45 @@ def test_quorum_is_asked_before_anything_can_be_opened(north, south, east, admin
     federation.advance()
     assert Cohort.objects.get().stage == "failed"
     assert not CohortMessage.objects.filter(stage__in=("consistency", "unmask")).exists()
+
+
+def test_a_bank_that_refuses_to_go_on_is_not_waited_for(five):
+    """It was told something that does not fit: its vector stays in the sum, and the others open it."""
+    ready(five)
+    talk(five, until="consistency")
+    bank = five.banks[-1]
+    word = WorkRefusal(
+        run=str(five.run.pk), institution=bank.slug, round=1, attempt=1, code="consistency_broken", reason="another list"
+    )
+    assert bank.post("refusals", word).status_code == 200
+    assert bank.notice() is None
+    talk(five)
+    assert np.array_equal(opened_mean(five), exact_mean(five, sorted(bank.slug for bank in five.banks)))
+
+
+def test_a_bank_can_be_dropped_until_its_vector_is_in(five, admin):
+    ready(five)
+    talk(five, until="masked")
+    west, inland = (next(bank for bank in five.banks if bank.slug == slug) for slug in ("west", "inland"))
+    assert west.answer().status_code in (200, 204)
+    with pytest.raises(IllegalMove, match="part of the sum"):
+        services.drop_bank(run=five.run, institution=west.bank.institution, user=admin, reason="too slow")
+    services.drop_bank(run=five.run, institution=inland.bank.institution, user=admin, reason="too slow")
+    talk(five)
+    assert np.array_equal(opened_mean(five), exact_mean(five, ["east", "north", "south", "west"]))
+
+
+def test_a_large_vector_that_comes_in_parts_keeps_its_stage_open(five):
+    ready(five)
+    talk(five, until="masked")
+    bank = five.banks[0]
+    manifest, data = bank.masked_update(bank.word(bank.notice()))
+    wish = UploadRequest(manifest=manifest, part_bytes=1024)
+    session = bank.bank.post(f"{API}/uploads", canonical(wish)).json()["id"]
+    expire(five)
+    put = bank.bank.call("PUT", f"{API}/uploads/{session}/parts/0", data, content_type="application/octet-stream")
+    assert put.status_code == 200, put.content
+    assert Cohort.objects.get().deadline_at > timezone.now()
 
 
 # ----------------------------------------------------------------- forming a cohort
