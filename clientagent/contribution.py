@@ -16,7 +16,7 @@ from clientagent.strategies import Correction, Given, beside, correction, own_af
 from clientagent.training import LocalTraining, Progress, class_weights, train
 from clientagent.wire.plan import Plan
 from clientagent.wire.strategies import LOSSES_COUNT, Vectors, uplink_layout
-from clientagent.wire.tensors import Array, Layout
+from clientagent.wire.tensors import Array, Layout, norm_of
 
 Trained = Callable[[Correction, Progress | None], LocalTraining]
 CODEC_STREAM = 1
@@ -36,6 +36,8 @@ class Contribution:
 
     def times(self, factor: float) -> Contribution:
         """What a rehearsal's hostile bank says instead."""
+        if factor == 1:
+            return self
         return Contribution(
             self.flat * np.float32(factor), self.steps, self.train_loss, self.base_loss, self.seconds, self.personal
         )
@@ -78,8 +80,7 @@ def outgoing(plan: Plan, given: Given, made: Contribution, inputs: int, *, seed:
     layout = uplink_layout(plan, inputs)
     random = np.random.Generator(np.random.Philox(key=[seed, CODEC_STREAM]))
     coded = compress(made.flat, layout, plan.compression, residual=given.own.get("residual"), random=random)
-    wide = coded.sent.astype(np.float64)
-    return Outgoing(coded.data, float(np.sqrt(np.sum(wide * wide))), _own(plan, given, made, coded, layout))
+    return Outgoing(coded.data, norm_of(coded.sent), _own(plan, given, made, coded, layout))
 
 
 def _own(plan: Plan, given: Given, made: Contribution, coded: Compressed, layout: Layout) -> Vectors:

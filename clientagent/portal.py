@@ -5,8 +5,10 @@ Whatever a caller gets from this module was said by the portal whose root key th
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +44,7 @@ SINGLE_BYTES = 8 * 2**20
 UPDATE_TYPE = "application/vnd.fedportal.update"
 WAIT_S = 25
 MAX_SESSIONS = 3
+PARTS_AT_ONCE = 3
 B = TypeVar("B", bound=BaseModel)
 D = TypeVar("D", bound=Document)
 Moved = Callable[[int, int], None]
@@ -71,6 +74,11 @@ class Portal:
         self._attending: str | None = None
         self._reached = reached
         self._lock = threading.Lock()
+
+    @property
+    def epoch(self) -> int:
+        """The latest life of the portal that it has signed to us: 0 until its first restore from a backup."""
+        return self._witness.epoch
 
     def attend(self, run: str) -> None:
         """Requests that belong to no run speak of this run's chain from now on."""
@@ -181,19 +189,28 @@ class Portal:
         raise AssertionError("the last session returned or raised")
 
     def _send_missing(self, state: UploadState, path: Path, moved: Moved, run: str) -> None:
-        total = path.stat().st_size
-        received = set(state.received)
-        with path.open("rb") as file:
-            for part in range(state.parts):
-                if part in received:
-                    continue
-                file.seek(part * state.part_bytes)
-                moved(part * state.part_bytes, total)
+        """Several parts at a time, so that a long way to the portal does not make a slow one."""
+        total, received = path.stat().st_size, set(state.received)
+        missing = [part for part in range(state.parts) if part not in received]
+        sent = total - sum(min(state.part_bytes, total - part * state.part_bytes) for part in missing)
+        moved(sent, total)
+        with path.open("rb") as file, ThreadPoolExecutor(PARTS_AT_ONCE, "upload") as threads:
+
+            def send(part: int) -> int:
+                data = os.pread(file.fileno(), state.part_bytes, part * state.part_bytes)
                 self.transport.exchange(
-                    "PUT", f"uploads/{state.id}/parts/{part}", body=file.read(state.part_bytes),
-                    content_type="application/octet-stream", seen=self._seen(run),
+                    "PUT", f"uploads/{state.id}/parts/{part}", body=data, content_type="application/octet-stream",
+                    seen=self._seen(run),
                 )
-        moved(total, total)
+                return len(data)
+
+            try:
+                for done in as_completed([threads.submit(send, part) for part in missing]):
+                    sent += done.result()
+                    moved(sent, total)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
 
     # ------------------------------------------------------------------- inside
     def check_head(self, update: HeadUpdate | None, sent: Head | None = None) -> None:

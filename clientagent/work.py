@@ -246,7 +246,8 @@ class Worker:
         passing: tuple[type[Refusal], ...] = PASSING
         try:
             with self._faults.phase(order.round, PHASES[notice.stage]):
-                seat = Seat(self._home, terms_of(self._home, self._portal, order), order, work)
+                asked = order.model_copy(update={"epoch": notice.epoch})  # a notice is of today, though its order may be older
+                seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
                 word = word_of(seat, notice)
                 passing = PASSING + ON_THE_WAY + (StageClosed,)
                 return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)

@@ -7,13 +7,18 @@ runs on a few lasting threads, each with its lasting connection, and a waiting r
 
 from __future__ import annotations
 
+import io
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.core.handlers.asgi import ASGIHandler
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
+from django.core.signals import request_started
+from django.urls import set_script_prefix
 
+from clientagent.wire.errors import Truncated
 from fedportal.middleware import RequestIdMiddleware
 
 PREFIX = "/api/v1/"
@@ -39,7 +44,32 @@ class _SignedRequests(ASGIHandler):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         SyncToAsync.thread_sensitive_context.set(next(self._threads))
-        await self.handle(scope, receive, send)
+        await (self._stream if scope["method"] == "PUT" else self.handle)(scope, receive, send)
+
+    async def _stream(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """As ``handle`` does, but the body stays on its way: ``request.incoming`` has it, piece by piece, for an async view."""
+        set_script_prefix(get_script_prefix(scope))
+        await request_started.asend(sender=type(self), scope=scope)
+        request, response = self.create_request(scope, io.BytesIO())
+        if request is not None:
+            request.incoming = _incoming(receive)  # type: ignore[attr-defined]
+            response = await self.run_get_response(request)
+        assert response is not None
+        try:
+            await self.send_response(response, send)
+        finally:
+            await sync_to_async(response.close)()
+
+
+async def _incoming(receive: Any) -> AsyncIterator[bytes]:
+    """Raises ``Truncated`` when the connection breaks."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Truncated(expected="a whole body", got="a connection that broke")
+        yield message.get("body", b"")
+        if not message.get("more_body"):
+            return
 
 
 class AgentsDoor:

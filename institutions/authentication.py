@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -93,11 +93,20 @@ def body_of(request: HttpRequest) -> bytes:
         raise Truncated(expected="a whole body", got="a connection that broke") from error
 
 
+async def chunks_of(request: HttpRequest) -> AsyncIterator[bytes]:
+    """The body as it comes in, where the server hands it over so; else all at once."""
+    if (incoming := getattr(request, "incoming", None)) is None:
+        yield request.body
+        return
+    async for chunk in incoming:
+        yield chunk
+
+
 def verify_signature(request: HttpRequest, key: PublicKey, *, now: dt.datetime | None = None) -> VerifiedRequest:
-    """Signature, digest, age and nonce of this request under this key."""
+    """Signature, digest, age and nonce of this request under this key; a body that is on its way is left to the view."""
     return verify_request(
-        method=request.method or "", url=signed_url(request), headers=request.headers, body=body_of(request), key=key,
-        now=now or timezone.now(), is_fresh_nonce=is_fresh_nonce,
+        method=request.method or "", url=signed_url(request), headers=request.headers, key=key, now=now or timezone.now(),
+        body=None if hasattr(request, "incoming") else body_of(request), is_fresh_nonce=is_fresh_nonce,
     )
 
 

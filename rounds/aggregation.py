@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -104,12 +103,9 @@ def _state_writer(layout: Layout | None) -> Iterator[_State | None]:
     if layout is None:
         yield None
         return
-    folder = blobs.root() / "incoming"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / secrets.token_hex(16)
-    state = _State(StateWriter(layout, path), path)
-    try:
-        yield state
-    finally:
-        state.writer.close()
-        path.unlink(missing_ok=True)
+    with blobs.drafting() as path:
+        state = _State(StateWriter(layout, path), path)
+        try:
+            yield state
+        finally:
+            state.writer.close()

@@ -80,29 +80,59 @@ class BlobWriter:
 
 
 @contextmanager
-def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
-    """A writer whose bytes vanish unless ``keep`` was called. ``limit`` in bytes raises ``TooLarge``."""
+def drafting() -> Iterator[Path]:
+    """Where a file may be written in any order; it vanishes unless it was adopted."""
+    path = _beside()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _beside() -> Path:
     folder = root() / "incoming"
     folder.mkdir(parents=True, exist_ok=True)
-    writer = BlobWriter(folder / secrets.token_hex(16), limit)
+    return folder / secrets.token_hex(16)
+
+
+@contextmanager
+def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
+    """A writer whose bytes vanish unless ``keep`` was called. ``limit`` in bytes raises ``TooLarge``."""
+    writer = BlobWriter(_beside(), limit)
     try:
         yield writer
     finally:
         writer.close()
 
 
-def adopt(path: Path) -> str:
-    """Move a finished file into the store; returns its digest."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(CHUNK):
-            digest.update(data)
-        os.fsync(file.fileno())
-    target = path_of(digest.hexdigest())
+def adopt(path: Path, *, digest: str | None = None) -> str:
+    """Move a finished file into the store; returns its digest, which a caller who has just computed it may name."""
+    name = digest or digest_of(path)
+    target = path_of(name)
+    if path == target:
+        return name
     target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.utime(path)
     os.replace(path, target)
     sync_folder(target.parent)
-    return digest.hexdigest()
+    return name
+
+
+def digest_of(path: Path, start: int = 0, size: int | None = None) -> str:
+    """SHA-256 of ``size`` bytes from ``start``, or of all, as hex, in flat memory; of what is there where the file is shorter."""
+    hasher = hashlib.sha256()
+    with open(path, "rb") as file:
+        file.seek(start)
+        left = size if size is not None else os.path.getsize(path)
+        while left > 0 and (data := file.read(min(CHUNK, left))):
+            hasher.update(data)
+            left -= len(data)
+    return hasher.hexdigest()
 
 
 def put(data: bytes) -> str:

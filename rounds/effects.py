@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from clientagent.wire import capabilities
 from clientagent.wire.masking import threshold_for
-from clientagent.wire.plan import Plan
+from clientagent.wire.plan import Feature, Plan
 from clientagent.wire.weights import layout_of
 
 UNKNOWN_CATEGORIES = 6
@@ -28,19 +29,20 @@ def effects_of(plan: Plan) -> list[Effect]:
 def expected_inputs(plan: Plan) -> tuple[int, bool]:
     """About how many inputs the model will have, and whether all categories are already known."""
     known = all(feature.categories is not None for feature in plan.features if feature.kind == "categorical")
-    widths = [
-        1
-        if feature.kind == "numeric"
-        else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
-        for feature in plan.features
-    ]
-    return sum(widths), known
+    number = plan.preprocessing.bins if plan.numeric_method in ("bins", "piecewise") else 1
+    return sum(number if feature.kind == "numeric" else _category_inputs(plan, feature) for feature in plan.features), known
+
+
+def _category_inputs(plan: Plan, feature: Feature) -> int:
+    if plan.categorical_method == "woe":
+        return 1
+    return (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
 
 
 def update_bytes(plan: Plan) -> int:
     """About how many bytes an update has."""
     inputs, _known = expected_inputs(plan)
-    return 4 * layout_of(plan, inputs).parameters if plan.model.family in ("logistic", "mlp") else 4 * (inputs + 1)
+    return 4 * layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else 4 * (inputs + 1)
 
 
 def _rounds(plan: Plan) -> Effect:
@@ -163,14 +165,14 @@ class Difference:
 
 def differences(before: Plan, after: Plan) -> list[Difference]:
     """Every field in which two plans differ, in the plan's own order."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     return [Difference(path, old.get(path, ""), new.get(path, "")) for path in {**old, **new} if old.get(path) != new.get(path)]
 
 
-def _flat(value: object, path: str = "") -> dict[str, str]:
+def flat(value: object, path: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
-        return {key: text for name, inner in value.items() for key, text in _flat(inner, f"{path}.{name}".lstrip(".")).items()}
+        return {key: text for name, inner in value.items() for key, text in flat(inner, f"{path}.{name}".lstrip(".")).items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
         named = {str(item.get("name", i)): item for i, item in enumerate(value)}
-        return {key: text for name, inner in named.items() for key, text in _flat(inner, f"{path}[{name}]").items()}
+        return {key: text for name, inner in named.items() for key, text in flat(inner, f"{path}[{name}]").items()}
     return {path: ", ".join(str(item) for item in value) if isinstance(value, list) else "null" if value is None else str(value)}

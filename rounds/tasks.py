@@ -9,7 +9,7 @@ from django.db import close_old_connections
 
 from rounds import engine, services
 from rounds.clock import now
-from rounds.wake import TASK
+from rounds.wake import TASK, Nearby
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ def advance_run(run_id: str) -> None:
 def sweep() -> None:
     """Look at every open run: deadlines, leases that ran out, hints that were lost."""
     for run_id in engine.open_runs():
+        if nearby := Nearby.of_this_process:
+            nearby.ask(run_id)  # one thread a run: what takes long is not begun twice
+            continue
         try:
             engine.advance(run_id)
         except Exception:  # one run's trouble is not the others'; this one is looked at again in a second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import history, home, ledger, plans, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, ledger, plans, projects, registry, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -28,10 +28,13 @@ urlpatterns = [
     path("runs/<uuid:run_id>/rounds/<int:number>/", runs.round_detail, name="round"),
     path("runs/<uuid:run_id>/versions/<int:number>/", versions.version_detail, name="version"),
     path("runs/<uuid:run_id>/versions/<int:number>/evaluation.json", versions.version_evaluation, name="evaluation"),
+    path("runs/<uuid:run_id>/versions/<int:number>/features/", versions.version_features, name="features"),
+    path("runs/<uuid:run_id>/versions/<int:number>/features.csv", versions.version_features_csv, name="features-csv"),
     path("runs/<uuid:run_id>/versions/<int:number>/card/", versions.card, name="card"),
     path("runs/<uuid:run_id>/versions/<int:number>/bundle.zip", versions.bundle, name="bundle"),
     path("runs/<uuid:run_id>/versions/<int:number>/moves/<str:move>/", registry.version_move, name="version-move"),
     path("runs/<uuid:run_id>/versions/<int:number>/weights.safetensors", versions.weights, name="weights"),
+    path("compare/", compare.comparison, name="compare"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history-csv"),
     path("ledger/", ledger.chains, name="ledger"),

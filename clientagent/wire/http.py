@@ -6,7 +6,9 @@ host and scheme, because a bank's proxy and the portal's reverse proxy may rewri
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,12 +87,22 @@ def key_id_of(headers: Mapping[str, str]) -> str:
     return key_id
 
 
+def declared_digest(headers: Mapping[str, str]) -> str:
+    """The SHA-256 (hex) that a signed request declares for its body (RFC 9530). Raises ``SignatureInvalid``."""
+    value = {name.lower(): text for name, text in headers.items()}.get("content-digest", "")
+    match = re.fullmatch(r"sha-256=:([A-Za-z0-9+/]{43}=):", value.strip())
+    if match is None:
+        raise SignatureInvalid(expected="a Content-Digest of SHA-256", got=value[:80] or "none")
+    return base64.b64decode(match[1]).hex()
+
+
 def verify_request(
-    *, method: str, url: str, headers: Mapping[str, str], body: bytes, key: PublicKey, now: dt.datetime,
+    *, method: str, url: str, headers: Mapping[str, str], body: bytes | None, key: PublicKey, now: dt.datetime,
     is_fresh_nonce: Callable[[str, str], bool],
 ) -> VerifiedRequest:
     """Check signature, digest, age and nonce of a request.
 
+    ``body`` None: it is still on its way, and the caller holds it against ``declared_digest``.
     ``is_fresh_nonce(key_id, nonce)`` remembers a nonce and says whether it is new.
     Raises ``SignatureInvalid``, ``ClockSkewed`` or ``Replayed``.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from clientagent.wire.errors import NotFinite, TensorsMismatch, Truncated
 
 Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
-BLOCK = 1 << 20
-"""Values that are checked at a time when a file is scanned."""
+BLOCK = 1 << 17
+"""Values that are looked at at a time: few enough to stay in a processor's cache."""
 MAX_HEADER_BYTES = 1 << 20
 
 
@@ -83,7 +83,7 @@ def pack(flat: Array, layout: Layout) -> bytes:
     """The file of a flat vector (parameters,)."""
     if flat.shape != (layout.parameters,):
         raise TensorsMismatch(expected=f"{layout.parameters} values", got=str(flat.shape))
-    return layout.header + np.ascontiguousarray(flat, dtype="<f4").tobytes()
+    return b"".join((layout.header, np.ascontiguousarray(flat, dtype="<f4").data))
 
 
 def unpack(data: bytes, layout: Layout) -> Array:
@@ -101,14 +101,28 @@ def check_file(path: str | os.PathLike[str], layout: Layout) -> float:
     Raises ``Truncated``, ``TensorsMismatch`` or ``NotFinite``.
     """
     _check_size(os.path.getsize(path), layout)
-    squares = 0.0
     with open(path, "rb") as file:
         _check_header(file.read(len(layout.header)), layout)
-        for block in _blocks(file):
-            _check_finite(block)
-            wide = block.astype(np.float64)
-            squares += float(np.sum(wide * wide))
+        return _norm(_finite(_blocks(file)))
+
+
+def norm_of(flat: Array) -> float:
+    """The L2 norm of a vector, added up in float64 and by the same blocks as ``check_file`` does, so to the same bit."""
+    return _norm(flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK))
+
+
+def _norm(blocks: Iterable[Array]) -> float:
+    squares = 0.0
+    for block in blocks:
+        wide = block.astype(np.float64)
+        squares += float(np.sum(wide * wide))
     return math.sqrt(squares)
+
+
+def _finite(blocks: Iterable[Array]) -> Iterator[Array]:
+    for block in blocks:
+        _check_finite(block)
+        yield block
 
 
 def _blocks(file) -> Iterator[Array]:  # type: ignore[no-untyped-def]

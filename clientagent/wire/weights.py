@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -29,26 +30,25 @@ def layout_of(plan: Plan, inputs: int) -> Layout:
 def initial_weights(plan: Plan, inputs: int) -> Array:
     """The flat float32 vector of version 0.
 
-    A logistic model starts at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
+    A logistic model and a scorecard start at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
     (He et al. 2015 with a = sqrt(5)). The stream is Philox's raw output (Salmon et al. 2011), which numpy keeps stable.
     """
-    layout = layout_of(plan, inputs)
-    if plan.model.family == "logistic":
-        return np.zeros(layout.parameters, np.float32)
-    stream = np.random.Philox(key=plan.training.seed)
-    flat = np.zeros(layout.parameters, np.float32)
-    tensors = layout.unflatten(flat)
-    widths = layer_widths(plan, inputs)
-    for i, fan_in in enumerate(widths[:-1]):
-        bound = 1 / math.sqrt(fan_in)
-        for name in (f"layers.{i}.weight", f"layers.{i}.bias"):
-            _fill(tensors[name].reshape(-1), stream, bound)
+    flat = np.zeros(layout_of(plan, inputs).parameters, np.float32)
+    for start, values in initial_blocks(plan, inputs):
+        flat[start : start + len(values)] = values
     return flat
 
 
-def _fill(values: Array, stream: np.random.Philox, bound: float) -> None:
-    """Uniform in +-bound, some at a time: the stream's 64-bit numbers would take twice the memory of the weights."""
-    for start in range(0, len(values), BLOCK):
-        part = values[start : start + BLOCK]
-        unit = (stream.random_raw(len(part)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        part[:] = (2 * unit - 1) * bound
+def initial_blocks(plan: Plan, inputs: int) -> Iterator[tuple[int, Array]]:
+    """The same in pieces: (position in the flat vector, values), in the order of the stream; what is not there is zero."""
+    if plan.model.family in ("logistic", "scorecard"):
+        return
+    layout = layout_of(plan, inputs)
+    stream = np.random.Philox(key=plan.training.seed)
+    for i, fan_in in enumerate(layer_widths(plan, inputs)[:-1]):
+        bound = 1 / math.sqrt(fan_in)
+        for name in (f"layers.{i}.weight", f"layers.{i}.bias"):
+            first, size = (layout.offset_of(name) - len(layout.header)) // 4, math.prod(layout.shapes[name])
+            for start in range(0, size, BLOCK):
+                unit = (stream.random_raw(min(BLOCK, size - start)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+                yield first + start, ((2 * unit - 1) * bound).astype(np.float32)

@@ -122,6 +122,12 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 @register.simple_tag
+def signed_points(value: float) -> str:
+    """A change of a share, in percentage points."""
+    return _("%(n)s points") % {"n": signed(100 * value, 1)}
+
+
+@register.simple_tag
 def percent(value: Figure, digits: int = 0) -> SafeString | str:
     if value is None or value == "":
         return dash()

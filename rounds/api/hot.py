@@ -15,16 +15,17 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from audit.context import speak_of
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed, NotFound, Refusal
+from clientagent.wire.http import declared_digest
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
 from clientagent.wire.signing import Signed, parse
-from institutions.authentication import AgentIdentity, agent_view
+from institutions.authentication import AgentIdentity, agent_view, chunks_of
 from rounds import blobs, crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
 from rounds.selectors.work import state_for, version_for, work_for
 from rounds.services.cohorts import find_cohort
-from rounds.services.updates import check_bytes, check_manifest, find_participation, open_manifest, repeated
+from rounds.services.updates import Whole, check_bytes, check_manifest, find_participation, open_manifest, repeated
 
 MAX_WAIT_S = 25.0
 LINGER_S = 0.2
@@ -97,7 +98,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
             check_manifest(participation, manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
-                checked = check_bytes(participation.round.run, manifest, writer)
+                checked = check_bytes(participation.round.run, manifest, Whole(writer.temporary, writer.digest))
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
             receipt = services.accept_update(
@@ -192,11 +193,13 @@ def progress(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["PUT"])
 @agent_view
-def part(request: HttpRequest, upload_id: str, number: int) -> HttpResponse:
-    """One numbered part of an update."""
-    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    upload = services.store_part(identity=identity, upload_id=str(upload_id), number=number, data=request.body)
-    return _json(upload_state(upload))
+async def part(request: HttpRequest, upload_id: str, number: int) -> HttpResponse:
+    """One numbered part of an update, written to disk while it comes in."""
+    upload = await services.receive_part(
+        identity=request.agent_identity, upload_id=str(upload_id), number=number,  # type: ignore[attr-defined]
+        chunks=chunks_of(request), digest=declared_digest(request.headers),
+    )
+    return _json(await sync_to_async(upload_state)(upload))
 
 
 def upload_state(upload: Upload) -> UploadState:

@@ -25,14 +25,14 @@ from rounds.services.rounds import (
 from rounds.services.slots import take_slot
 from rounds.services.statistics import accept_statistics
 from rounds.services.updates import accept_update
-from rounds.services.uploads import complete_upload, open_upload, store_part
+from rounds.services.uploads import complete_upload, open_upload, receive_part
 
 __all__ = [
     "abandon_round", "accept_evaluation", "accept_ready", "accept_statistics", "accept_update", "acknowledge_result",
     "approve_in_portal", "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
     "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run", "finish_run", "form_cohort", "freeze_plan",
     "give_back_lease", "give_up_round", "hear", "note_download", "note_progress", "open_upload", "pause_run", "prepare_run",
-    "promote_version", "propose_run", "publish_version", "record_decision", "record_refusal", "refuse_work",
+    "promote_version", "propose_run", "publish_version", "receive_part", "record_decision", "record_refusal", "refuse_work",
     "register_version", "reinstate_version", "renew_lease", "resume_run", "retire_version", "roll_back", "stop_run",
-    "store_part", "take_slot",
+    "take_slot",
 ]

@@ -7,7 +7,6 @@ about to name: the grace period tells them apart.
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from rounds import blobs
+from rounds import blobs, parts
 from rounds.lifecycle import RUN_ENDED, RoundState
 from rounds.models import Blob, Run, Update, Upload
 from rounds.services.moves import lock_run, record
@@ -73,20 +72,20 @@ def _forget_uploads(before: datetime) -> int:
     """Parts of sessions that are complete, or that nobody can complete any more."""
     over = Q(completed_at__isnull=False) | ~Q(participation__round__state=RoundState.OPEN)
     count = 0
-    for folder in (blobs.root() / "parts").glob("*"):
-        if folder.stat().st_mtime >= before.timestamp():
+    for path in parts.folder().glob("*"):
+        if path.stat().st_mtime >= before.timestamp():
             continue
-        upload = Upload.objects.filter(pk=folder.name) if len(folder.name) == 36 else Upload.objects.none()
+        upload = Upload.objects.filter(pk=path.name) if len(path.name) == 36 else Upload.objects.none()
         if not upload.exists() or upload.filter(over).exists():
-            count += _forget_parts(folder, upload.first())
+            count += _forget_parts(path, upload.first())
     return count
 
 
-def _forget_parts(folder: Path, upload: Upload | None) -> int:
+def _forget_parts(path: Path, upload: Upload | None) -> int:
     """First the rows, so that a bank which is back after all is asked for its parts again."""
     if upload is not None and upload.completed_at is None:
         upload.parts.all().delete()
-    shutil.rmtree(folder, ignore_errors=True)
+    path.unlink(missing_ok=True)
     return 1
 
 

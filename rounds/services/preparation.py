@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
-import numpy as np
 from django.db import transaction
 
 from audit.selectors import epoch
@@ -15,7 +15,8 @@ from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifes
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.signing import sign_document
 from clientagent.wire.strategies import require_solvable
-from clientagent.wire.weights import initial_weights, layout_of
+from clientagent.wire.tensors import Layout
+from clientagent.wire.weights import initial_blocks, layout_of
 from institutions.portal_key import portal_key
 from rounds import blobs, crashing, live
 from rounds.algorithms.preprocessing import pool_statistics
@@ -73,10 +74,9 @@ def _prepare(run: Run) -> _Prepared:
     inputs = len(spec.input_names)
     layout = layout_of(plan, inputs)
     require_solvable(plan.strategy, layout.parameters)
-    with blobs.writing() as writer:
-        writer.write(layout.header)
-        writer.write(initial_weights(plan, inputs).astype("<f4", copy=False).view(np.uint8).data)
-        digest = writer.keep()
+    with blobs.drafting() as path:
+        _write_initial(path, plan, inputs, layout)
+        digest = blobs.adopt(path)
     crashing.reached("initial:kept")
     manifest = RunManifest(
         run=str(run.pk), project=plan.project, plan_hash=run.plan.hash,
@@ -85,6 +85,15 @@ def _prepare(run: Run) -> _Prepared:
         created_utc=utc(now()), epoch=epoch(),
     )
     return _Prepared(spec, manifest, reports, weights, digest, layout.file_bytes)
+
+
+def _write_initial(path: Path, plan: PlanSchema, inputs: int, layout: Layout) -> None:
+    with open(path, "xb") as file:
+        file.write(layout.header)
+        file.truncate(layout.file_bytes)
+        for start, values in initial_blocks(plan, inputs):
+            file.seek(len(layout.header) + 4 * start)
+            file.write(values.astype("<f4", copy=False).data)
 
 
 def _commit(run: Run, prepared: _Prepared) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.db import transaction
 
@@ -133,17 +134,25 @@ def check_counts(run: Run, slug: str, counts: EvaluationCounts, version: ModelVe
         from_sparse(split, run.plan.document.evaluation.bins)
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, writer: blobs.BlobWriter) -> Checked:
+@dataclass(frozen=True)
+class Whole:
+    """An update's bytes on disk, not yet in the store, and their digest as the portal computed it."""
+
+    path: Path
+    digest: str
+
+
+def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> Checked:
     """Digest, shapes, types, finiteness; what a codec made small is in the store as a plain file afterwards."""
-    if writer.digest != manifest.update_digest:
-        raise DigestMismatch(expected=manifest.update_digest, got=writer.digest)
+    if whole.digest != manifest.update_digest:
+        raise DigestMismatch(expected=manifest.update_digest, got=whole.digest)
     if is_masked(run):
         return Checked(None)
     compression, layout = run.plan.document.compression, uplink_for(run)
     if compression.codec == "none":
-        return Checked(check_file(writer.temporary, layout))
+        return Checked(check_file(whole.path, layout))
     with blobs.writing(limit=layout.file_bytes) as plain:
-        norm = decode_file(writer.temporary, compression, layout, plain.write)
+        norm = decode_file(whole.path, compression, layout, plain.write)
         return Checked(norm, plain.keep())
 
 

@@ -1,24 +1,25 @@
-"""An update in numbered parts: each signed and idempotent, kept on disk, assembled when the last is there."""
+"""An update in numbered parts: each signed and idempotent, written to its place on disk, checked when the last is there."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 
+from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Truncated, UpdateConflict
 from clientagent.wire.messages import UpdateManifest
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds import blobs, crashing
+from rounds import blobs, crashing, parts
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
 from rounds.services.masked import be_patient_with
 from rounds.services.updates import (
     Checked,
+    Whole,
     accept_update,
     check_bytes,
     check_manifest,
@@ -53,30 +54,76 @@ def find_upload(identity: AgentIdentity, upload_id: str) -> Upload:
     return upload
 
 
-def part_path(upload: Upload, number: int) -> Path:
-    return blobs.root() / "parts" / str(upload.pk) / str(number)
+async def receive_part(
+    *, identity: AgentIdentity, upload_id: str, number: int, chunks: AsyncIterable[bytes], digest: str
+) -> Upload:
+    """Keep one part as its bytes come in, in flat memory; ``digest`` is what the agent signed for them.
+
+    The same part again changes nothing; other bytes under its number are ``UpdateConflict``. Bytes are hashed and written in
+    a thread while the next are on their way, and nobody waits for a slow bank but its own request.
+    """
+    place = await sync_to_async(_place_of)(identity, upload_id, number)
+    if place.known is not None and place.known != digest:
+        raise UpdateConflict(expected=place.known, got=digest)
+    with parts.writing(upload_id, place.start, store=place.known is None) as writer:
+        async for batch in _batches(chunks):
+            if writer.size + len(batch) > place.size:
+                raise Truncated(expected=f"{place.size} bytes in part {number}", got="more")
+            await asyncio.to_thread(writer.write, batch)
+        if writer.size != place.size:
+            raise Truncated(expected=f"{place.size} bytes in part {number}", got=f"{writer.size} bytes")
+        if writer.digest != digest:
+            raise DigestMismatch(expected=digest, got=writer.digest)
+        await asyncio.to_thread(writer.sync)
+    if place.known is None:
+        crashing.reached("part:kept")
+        await sync_to_async(_note_part)(place.upload, number, digest)
+    return place.upload
 
 
-def store_part(*, identity: AgentIdentity, upload_id: str, number: int, data: bytes) -> Upload:
-    """Keep one part. The same part again changes nothing; other bytes under its number are ``UpdateConflict``."""
+async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytearray]:
+    """A network's small pieces put together, so that a thread is worth its while."""
+    batch = bytearray()
+    async for chunk in chunks:
+        batch += chunk
+        if len(batch) >= parts.BATCH:
+            yield batch
+            batch = bytearray()
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a part belongs. ``known``: the digest of what is there already. ``size`` and ``start`` in bytes."""
+
+    upload: Upload
+    start: int
+    size: int
+    known: str | None
+
+
+def _place_of(identity: AgentIdentity, upload_id: str, number: int) -> _Place:
     upload = find_upload(identity, upload_id)
     if not 0 <= number < upload.parts_expected:
         raise Malformed(expected=f"a part from 0 to {upload.parts_expected - 1}", got=str(number))
-    last = number == upload.parts_expected - 1
-    size = upload.total_bytes - number * upload.part_bytes if last else upload.part_bytes
-    if len(data) != size:
-        raise Truncated(expected=f"{size} bytes in part {number}", got=f"{len(data)} bytes")
-    digest = hashlib.sha256(data).hexdigest()
-    known = UploadPart.objects.filter(upload=upload, number=number).first()
-    if known and known.digest != digest:
-        raise UpdateConflict(expected=known.digest, got=digest)
-    if not known:
-        _write(part_path(upload, number), data)
-        crashing.reached("part:kept")
-        UploadPart.objects.get_or_create(upload=upload, number=number, defaults={"digest": digest})
-        be_patient_with(upload.participation)
-        crashing.reached("part:stored")
-    return upload
+    known = UploadPart.objects.filter(upload=upload, number=number).values_list("digest", flat=True).first()
+    return _Place(upload, *_span(upload, number), known)
+
+
+def _span(upload: Upload, number: int) -> tuple[int, int]:
+    """(start, size) of a part, in bytes."""
+    start = number * upload.part_bytes
+    return start, min(upload.part_bytes, upload.total_bytes - start)
+
+
+def _note_part(upload: Upload, number: int, digest: str) -> None:
+    row, _ = UploadPart.objects.get_or_create(upload=upload, number=number, defaults={"digest": digest})
+    if row.digest != digest:  # two requests at once: whoever was last may have written over the other
+        row.delete()
+        raise UpdateConflict(expected=row.digest, got=digest)
+    be_patient_with(upload.participation)
+    crashing.reached("part:stored")
 
 
 def complete_upload(*, identity: AgentIdentity, upload_id: str, update_digest: str) -> Receipt:
@@ -90,7 +137,7 @@ def complete_upload(*, identity: AgentIdentity, upload_id: str, update_digest: s
     receipt = receipt or _accept(identity, upload, statement, manifest)
     crashing.reached("parts:accepted")
     Upload.objects.filter(pk=upload.pk, completed_at=None).update(completed_at=now())
-    shutil.rmtree(part_path(upload, 0).parent, ignore_errors=True)
+    parts.forget(upload.pk)
     return receipt
 
 
@@ -108,26 +155,24 @@ def _accept(identity: AgentIdentity, upload: Upload, statement: Signed, manifest
 
 
 def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
-    """Put the parts together in the store; returns what was found in them. A part that is not what its row says is asked for again."""
+    """Check the whole and move it into the store. A part that is not what its row says is asked for again."""
     here = dict(upload.parts.values_list("number", "digest"))
     _require_parts(upload, sorted(set(range(upload.parts_expected)) - here.keys()))
-    with blobs.writing(limit=upload.total_bytes) as writer:
-        for number in range(upload.parts_expected):
-            writer.write(_read(upload, number))
-        if writer.digest != manifest.update_digest:
-            damaged = [number for number, digest in here.items() if hashlib.sha256(_read(upload, number)).hexdigest() != digest]
+    with parts.held(upload.pk) as path:
+        if path is None and blobs.exists(upload.update_digest):  # a request that died had moved it already
+            path = blobs.path_of(upload.update_digest)
+        whole = Whole(path, blobs.digest_of(path)) if path else None
+        if whole is None or whole.digest != manifest.update_digest:
+            damaged = [number for number, digest in here.items() if whole is None or _digest(upload, number) != digest]
             _require_parts(upload, sorted(damaged))
-        checked = check_bytes(upload.participation.round.run, manifest, writer)
-        writer.keep(expected=manifest.update_digest)
+            raise DigestMismatch(expected=manifest.update_digest, got="parts that are what was sent, and make another whole")
+        checked = check_bytes(upload.participation.round.run, manifest, whole)
+        blobs.adopt(whole.path, digest=manifest.update_digest)
     return checked
 
 
-def _read(upload: Upload, number: int) -> bytes:
-    try:
-        return part_path(upload, number).read_bytes()
-    except FileNotFoundError:
-        _require_parts(upload, [number])
-        raise
+def _digest(upload: Upload, number: int) -> str:
+    return blobs.digest_of(parts.path_of(upload.pk), *_span(upload, number))
 
 
 def _require_parts(upload: Upload, missing: list[int]) -> None:
@@ -135,17 +180,3 @@ def _require_parts(upload: Upload, missing: list[int]) -> None:
     if missing:
         upload.parts.filter(number__in=missing).delete()
         raise Truncated(expected=f"{upload.parts_expected} parts", got=f"missing {', '.join(map(str, missing[:20]))}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.{id(data)}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    blobs.sync_folder(path.parent)

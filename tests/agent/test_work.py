@@ -132,7 +132,7 @@ def test_a_large_update_travels_in_parts(serve, bank):
     assert portal.stage == "done"
     assert len(portal.updates[0]) > 8 * 2**20
     parts = [request for request in portal.requests if request.method == "PUT"]
-    assert [len(request.body) for request in parts] == [8 * 2**20, len(portal.updates[0]) - 8 * 2**20]
+    assert sorted(len(request.body) for request in parts) == [len(portal.updates[0]) - 8 * 2**20, 8 * 2**20]
 
 
 def test_only_missing_parts_are_sent_again(serve, bank):
@@ -150,7 +150,7 @@ def test_only_missing_parts_are_sent_again(serve, bank):
     run_agent(home)
     assert portal.stage == "done"
     parts = [request.path.rsplit("/", 1)[1] for request in portal.requests if request.method == "PUT"]
-    assert parts == ["0", "1", "1"]
+    assert sorted(parts) == ["0", "1", "1"]
 
 
 def test_a_session_that_the_portal_forgot_is_opened_anew(serve, bank):

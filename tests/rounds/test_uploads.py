@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from clientagent.wire.canonical import canonical
+from clientagent.wire.errors import NotFound
 from clientagent.wire.messages import UploadComplete, UploadRequest
-from rounds import blobs, services
+from rounds import blobs, parts, services
 from rounds.clock import now
 from rounds.models import Round, Update, Upload
 from tests.rounds.scripted import API, ScriptedBank, make_federation
@@ -52,7 +56,7 @@ def test_parts_in_any_order_and_twice_make_one_update(wide):
     assert answer.status_code == 200, answer.content
     assert Update.objects.get().digest == statement.document["update_digest"]
     assert _complete(bank, state, statement.document["update_digest"]).json()["receipt"] == answer.json()["receipt"]
-    assert not (blobs.root() / "parts" / state["id"]).exists()
+    assert not (parts.path_of(state["id"])).exists()
 
 
 def test_a_session_is_taken_up_where_it_stopped(wide):
@@ -100,37 +104,65 @@ def test_another_bank_cannot_touch_the_session(wide):
 
 
 def _sent(wide) -> tuple[ScriptedBank, object, bytes, dict]:
-    """A session with all its parts."""
+    """A session with all its parts, of an update that no other test has sent."""
     bank = wide.banks[0]
-    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, 1))
+    statement, data = bank.update(wide.run, bank.work(), bank.difference(wide.run, random.getrandbits(32)))
     state = _open(bank, statement)
     for n in range(state["parts"]):
         assert _part(bank, state, n, data).status_code == 200
     return bank, statement, data, state
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * PART)])
-def test_a_part_that_was_lost_or_damaged_on_disk_is_asked_for_again(wide, damage):
+def _damage_second(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(PART)
+        file.write(b"x" * PART)
+
+
+@pytest.mark.parametrize(("damage", "lost"), [
+    (Path.unlink, lambda n: True), (_damage_second, lambda n: n == 1), (lambda path: os.truncate(path, PART), lambda n: n > 0),
+])
+def test_parts_that_were_lost_or_damaged_on_disk_are_asked_for_again(wide, damage, lost):
     bank, statement, data, state = _sent(wide)
-    damage(blobs.root() / "parts" / state["id"] / "1")
+    damage(parts.path_of(state["id"]))
     answer = _complete(bank, state, statement.document["update_digest"])
     assert (answer.status_code, answer.json()["code"]) == (400, "truncated")
-    assert _open(bank, statement)["received"] == [0, *range(2, state["parts"])]
-    assert _part(bank, state, 1, data).status_code == 200
+    missing = [n for n in range(state["parts"]) if lost(n)]
+    assert _open(bank, statement)["received"] == [n for n in range(state["parts"]) if n not in missing]
+    for n in missing:
+        assert _part(bank, state, n, data).status_code == 200
     assert _complete(bank, state, statement.document["update_digest"]).status_code == 200
+
+
+def test_bytes_that_come_once_an_update_was_checked_cannot_change_it(wide):
+    bank, statement, data, state = _sent(wide)
+    with parts.writing(state["id"], 0) as slow:
+        answer = _complete(bank, state, statement.document["update_digest"])
+        with pytest.raises(NotFound):
+            slow.write(b"x" * PART)
+    assert answer.status_code == 200
+    assert blobs.path_of(statement.document["update_digest"]).read_bytes() == data
+
+
+def test_an_update_that_was_moved_before_a_death_is_accepted_by_the_next_request(wide):
+    bank, statement, data, state = _sent(wide)
+    digest = statement.document["update_digest"]
+    blobs.adopt(parts.path_of(state["id"]))
+    assert _complete(bank, state, digest).status_code == 200
+    assert blobs.path_of(digest).read_bytes() == data
 
 
 def test_a_part_that_comes_after_completion_changes_nothing_and_leaves_nothing(wide):
     bank, statement, data, state = _sent(wide)
     first = _complete(bank, state, statement.document["update_digest"]).json()["receipt"]
     assert _part(bank, state, 0, data).status_code == 200
-    assert not (blobs.root() / "parts" / state["id"]).exists()
+    assert not (parts.path_of(state["id"])).exists()
     assert _complete(bank, state, statement.document["update_digest"]).json()["receipt"] == first
 
 
 def test_parts_that_nobody_can_complete_any_more_are_forgotten_and_may_come_again(wide):
     _, _, _, state = _sent(wide)
-    folder = blobs.root() / "parts" / state["id"]
+    folder = parts.path_of(state["id"])
     later = now() + timedelta(days=2)
     services.collect(moment=later)
     assert folder.exists()
