@@ -43,6 +43,12 @@ class Stop(Message):
     action: str
 
 
+class OwnClipping(Message):
+    """The share of a private update's drawn rows whose gradients were cut: for this bank's eyes, as no noise covers it."""
+
+    clip_share: float = Field(ge=0, le=1)
+
+
 class Consent(Message):
     """The operator's word that one more sum of a base version may be opened."""
 
