@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from clientagent.cli import check, doctor, enrol, keys, plans, receipts, run, status, verify
+from clientagent.cli import check, doctor, enrol, keys, plans, predict, receipts, run, status, verify
 from clientagent.cli.output import complain, wants_json
 from clientagent.wire.errors import Problem, Refusal
 
@@ -23,6 +23,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(plans.app, name="plans")
 app.command("keys")(keys.keys)
 app.command("receipts")(receipts.receipts)
+app.command("predict")(predict.predict)
 app.command("verify")(verify.verify)
 
 
