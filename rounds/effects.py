@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 from clientagent.wire import capabilities
 from clientagent.wire.masking import threshold_for
 from clientagent.wire.plan import Feature, Plan
+from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
 
 UNKNOWN_CATEGORIES = 6
@@ -39,10 +40,25 @@ def _category_inputs(plan: Plan, feature: Feature) -> int:
     return (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
 
 
+BYTES_A_VALUE = {"none": 4.0, "bfloat16": 1.5, "int8": 0.85}
+"""About what a value of an update takes under each codec, as measured on real updates."""
+BYTES_A_SENT_VALUE = 2.2
+"""Of the values that topk sends: the value and its place."""
+
+
 def update_bytes(plan: Plan) -> int:
-    """About how many bytes an update has."""
+    """About how many bytes an update takes on its way."""
     inputs, _known = expected_inputs(plan)
-    return 4 * layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else 4 * (inputs + 1)
+    codec = plan.compression
+    each = BYTES_A_SENT_VALUE * codec.share if codec.codec == "topk" else BYTES_A_VALUE[codec.codec]
+    values = uplink_layout(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1
+    return round(each * values)
+
+
+def version_bytes(plan: Plan) -> int:
+    """About how many bytes a version has."""
+    inputs, _known = expected_inputs(plan)
+    return 4 * (layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1)
 
 
 def _rounds(plan: Plan) -> Effect:
@@ -52,13 +68,10 @@ def _rounds(plan: Plan) -> Effect:
 
 
 def _traffic(plan: Plan) -> Effect:
-    size = update_bytes(plan)
-    total = size * len(plan.participants) * plan.schedule.rounds * 2
-    return Effect(
-        "cloud-upload",
-        _("About %(size)s up and as much down per bank and round, %(total)s in all.")
-        % {"size": size_text(size), "total": size_text(total)},
-    )
+    up, down = update_bytes(plan), version_bytes(plan)
+    total = (up + down) * len(plan.participants) * plan.schedule.rounds
+    words = {"up": size_text(up), "down": size_text(down), "total": size_text(total)}
+    return Effect("cloud-upload", _("About %(up)s up and %(down)s down per bank and round, %(total)s in all.") % words)
 
 
 def _waiting(plan: Plan) -> Effect:

@@ -225,6 +225,7 @@ ROUNDS = {
     "api-rollback": Access(NOBODY, ADMINS, _project),
     "api-version-evaluation": Access(PARTY, args=_numbered),
     "api-state": Access(NOBODY, args=_numbered),
+    "api-delta": Access(NOBODY, args=_numbered),
     "api-progress": Access(NOBODY),
     "api-updates": Access(NOBODY),
     "api-uploads": Access(NOBODY),

@@ -23,7 +23,9 @@ from clientagent.wire.messages.privacy import (
     PrivacyEvent,
     PrivacyHead,
     PrivacyHeadUpdate,
+    PrivacyPosition,
     PrivacyStatement,
+    SpentRelease,
 )
 from clientagent.wire.messages.statistics import (
     CategoricalStatistics,
@@ -55,11 +57,12 @@ from clientagent.wire.messages.work import (
 
 __all__ = [
     "Acknowledgement", "AggregationEntry", "AggregationManifest", "BinsInput", "CategoricalInput",
-    "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment",
-    "EnrolmentRequest", "Environment", "EvaluationCounts", "EvaluationReport", "Evidence", "Head", "HeadUpdate", "Id",
-    "Instant", "ManifestAnswer", "Message", "NumericInput", "NumericStatistics", "PiecewiseInput", "PlanDocument",
-    "PlanNotice", "PreprocessingSpec", "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate",
-    "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer", "RosterEntry",
-    "RunManifest", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit", "UpdateManifest",
-    "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder", "WorkRefusal",
+    "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
+    "Environment", "EvaluationCounts", "EvaluationReport", "Evidence", "Head", "HeadUpdate", "Id", "Instant",
+    "ManifestAnswer", "Message", "NumericInput", "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice",
+    "PreprocessingSpec", "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate",
+    "PrivacyPosition", "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer",
+    "RosterEntry", "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder",
+    "WorkRefusal",
 ]
