@@ -204,6 +204,9 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # no shelve file: the schedule is code
 CELERY_TIMEZONE = "UTC"
+AGGREGATION_SHARED_FROM_BYTES = env.int("AGGREGATION_SHARED_FROM_BYTES", default=512 * 2**20)
+"""Several workers share an aggregation that reads at least so much."""
+AGGREGATION_SPAN_BYTES = env.int("AGGREGATION_SPAN_BYTES", default=16 * 2**20)
 # a beat that comes late is not made up for: each sweep looks at everything
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0, "options": {"expires": 5.0}},
