@@ -72,7 +72,7 @@ class _Check:
         if self.labelled:
             wanted[self.plan.label.name] = CategoryReader(self.plan.label.name)
         for name in list(wanted):
-            if problem := _header_problem(name, source.names):
+            if problem := header_problem(name, source.names):
                 self.problems.append(problem)
                 del wanted[name]
         return wanted
@@ -140,7 +140,7 @@ class _Check:
             self.problems.append(Finding(feature.name, reason, "holds values outside the plan's categories"))
 
 
-def _header_problem(name: str, header: list[str]) -> Finding | None:
+def header_problem(name: str, header: list[str]) -> Finding | None:
     found = header.count(column_name(name))
     if found == 1:
         return None
