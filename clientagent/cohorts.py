@@ -30,7 +30,7 @@ from clientagent.wire.masking import (
     update_segments,
 )
 from clientagent.wire.messages import UpdateManifest, WorkOrder
-from clientagent.wire.secure_messages import CohortTerms, KeyList, Segment, ShareInbox, SurvivorList, UnmaskRequest
+from clientagent.wire.secure_messages import CohortTerms, KeyList, Opened, Segment, ShareInbox, SurvivorList, UnmaskRequest
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, unpack
 
@@ -105,12 +105,26 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
 def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
     """The answer that opens the sum; one that was given before is only given again.
 
-    A second sum of a base needs the operator's consent, or fresh noise in this update that was charged anew.
+    A second sum of a base needs the operator's consent, or fresh noise in this update that was charged anew. Another plan that the
+    bank approved is such a consent for its own runs, though they may start from the same weights; another run of the same plan is
+    one where the same banks are in the sum.
     """
     if party.answer is not None:
         return party
     may_reopen = seat.terms.folder.may_reopen(seat.order.base_number) or _ready(seat.work).privacy is not None
-    return party.unmask(request, identity=seat.home.key, previous=seat.home.opened(), may_reopen=may_reopen)
+    return party.unmask(request, identity=seat.home.key, previous=_opened_before(seat, party.opened), may_reopen=may_reopen)
+
+
+def _opened_before(seat: Seat, now: Opened) -> list[Opened]:
+    """What this bank helped to open and must not open again over other banks."""
+    found = []
+    for before in seat.home.opened():
+        manifest = seat.home.run(before.run).manifest if before.run != now.run else None
+        if before.run == now.run or (
+            manifest is not None and manifest.plan_hash == seat.terms.plan.hash and before.survivors != now.survivors
+        ):
+            found.append(before)
+    return found
 
 
 def _party(seat: Seat, notice: CohortNotice) -> Party | None:

@@ -30,6 +30,7 @@ from clientagent.wire.masking import (
     remaining_masks,
     update_segments,
 )
+from clientagent.wire.secure_messages import Opened
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import pack
 from clientagent.wire.weights import layout_of
@@ -232,6 +233,32 @@ def another_attempt(room: Room) -> Room:
 def test_a_second_sum_of_a_base_over_other_banks_is_refused(room: Room) -> None:
     second = another_attempt(room)
     refused(second, "north", UnmaskRefused)
+
+
+OTHER_RUN = "00000000-0000-4000-8000-000000000009"
+
+
+@pytest.mark.parametrize(("plan_hash", "survivors", "refuses"), [
+    (PLAN.hash, ["east", "north", "south"], True), (PLAN.hash, BANKS, False), ("f" * 64, ["east", "north", "south"], False),
+])  # fmt: skip
+def test_runs_of_one_plan_that_start_from_equal_weights_are_held_against_each_other(
+    room: Room, plan_hash: str, survivors: list[str], refuses: bool
+) -> None:
+    room.until(Stage.UNMASK)
+    home = room.seat("north").home
+    manifest = MANIFEST.model_copy(update={"run": OTHER_RUN, "plan_hash": plan_hash})
+    home.run(OTHER_RUN).pin(m.ManifestAnswer(
+        manifest=sign_document(manifest, identity_of("portal")),
+        preprocessing=m.PreprocessingSpec(plan_hash=plan_hash, numeric=[], categorical=[]),
+    ))
+    home.note_opened(Opened(
+        rid="1" * 64, purpose="update", run=OTHER_RUN, base_number=0, base_digest=BASE.digest, survivors=survivors,
+        plain_digest="2" * 64,
+    ))
+    if refuses:
+        refused(room, "north", UnmaskRefused)
+    else:
+        room.word("north")
 
 
 def test_the_operator_may_consent_to_one_second_sum(room: Room) -> None:
