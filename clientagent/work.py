@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from clientagent import __version__
+from clientagent.appraisal import appraise, sends_gain, wants_appraisal
 from clientagent.approval import can_train
 from clientagent.books import Books
 from clientagent.cohorts import PHASES, Seat, order_of, word_of
@@ -30,7 +31,7 @@ from clientagent.privacy.desk import PrivacyDesk
 from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
-from clientagent.results import collect, report_evaluation
+from clientagent.results import collect, report_appraisal, report_evaluation
 from clientagent.runs import WorkFolder
 from clientagent.strategies import Given
 from clientagent.warmup import Warmup
@@ -57,6 +58,7 @@ from clientagent.wire.errors import (
     UpdateConflict,
 )
 from clientagent.wire.messages import (
+    Appraisal,
     Environment,
     EvaluationCounts,
     PrivacyStatement,
@@ -113,7 +115,10 @@ class Worker:
         """Everything that happens at the bank. What comes back is finished and on disk."""
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
-            return collect(self._home, self._portal, terms, order, self._weights(terms, order))
+            signed = collect(self._home, self._portal, terms, order, self._weights(terms, order))
+            if wants_appraisal(terms.plan):
+                report_appraisal(self._home, self._portal, order, lambda: self._appraise(terms, order))
+            return signed
         if order.kind == "evaluate":
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
@@ -270,6 +275,12 @@ class Worker:
         answer = self._portal.evaluation(order.run, statement)
         log.info("version %d evaluated", order.base_number)
         return answer
+
+    def _appraise(self, terms: Terms, order: WorkOrder) -> Appraisal:
+        if sends_gain(terms.plan) and needs_torch(terms.plan):
+            self._load_torch()
+        personal = terms.memory.recall(order.aggregated).get("personal")
+        return appraise(terms.plan, order, self._weights(terms, order), self._inputs(terms, order), personal)
 
     def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""

@@ -25,6 +25,8 @@ def work_order(
     """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
     deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
     state_digest, aggregated = _beside(run, seat, base) if kind == "train" else (None, None)
+    if kind == "collect" and keeps_own(run.plan.document):
+        aggregated = _aggregated(run, seat, run.last_version)
     order = WorkOrder(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
         round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),

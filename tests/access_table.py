@@ -215,6 +215,7 @@ ROUNDS = {
     "api-statistics": Access(NOBODY),
     "api-manifest": Access(NOBODY, args=_run),
     "api-history": Access(OVERSEERS, args=_run),
+    "api-appraisals": Access(NOBODY, args=_run),
     "api-acknowledgements": Access(NOBODY, args=_run),
     "api-model": Access(NOBODY, args=_numbered),
     "api-version-move": Access(NOBODY, ADMINS, lambda cast: _numbered(cast) | {"move": "register"}),

@@ -68,6 +68,7 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "run_stopped": (CALM, "player-stop", gettext_noop("Run stopped. %(reason)s")),
     "run_failed": (BAD, "circle-x", gettext_noop("Run failed. %(reason)s")),
     "run_finished": (GOOD, "rosette-discount-check", gettext_noop("Run finished; version %(selected)s is the result")),
+    "result_appraised": (GOOD, "scale", gettext_noop("%(bank)s appraised version %(number)s")),
     "result_acknowledged": (GOOD, "download", gettext_noop("%(bank)s fetched and verified the result")),
     "bank_dropped": (CARE, "user-off", gettext_noop("%(bank)s was dropped. %(reason)s")),
     "deadline_extended": (CALM, "calendar-time", gettext_noop("Deadline extended. %(reason)s")),
