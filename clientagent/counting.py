@@ -73,8 +73,7 @@ def _report(
 
 def _protected(home: Home, desk: PrivacyDesk, plan: Plan, opened: Opened, report: StatisticsReport) -> StatisticsReport:
     """The same report with noise, where the plan gives the statistics a share of the budget."""
-    releases = desk.releases(plan, run=report.run, rows=report.rows)
-    releases.allot()
+    releases = desk.allot(plan, run=report.run, rows=report.rows)
     if releases.terms.statistics_noise is None:
         return report
     release = releases.begin(None)

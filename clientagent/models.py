@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clientagent.wire import capabilities
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array, Layout
@@ -16,7 +17,7 @@ from clientagent.wire.weights import layer_widths, layout_of
 
 
 class Network(nn.Module):
-    """Linear layers with ReLU and dropout between them; a logistic model is the one layer ``Linear(inputs, 1)``."""
+    """Linear layers with ReLU and dropout between them; a logistic model or scorecard is the one layer ``Linear(inputs, 1)``."""
 
     def __init__(self, widths: list[int], dropout: float) -> None:
         super().__init__()
@@ -37,8 +38,8 @@ class Network(nn.Module):
 
 def build(plan: Plan, inputs: int) -> tuple[nn.Module, Layout]:
     """The module of a plan, its weights not yet set, and where they lie. Raises ``PlanUnsupported``."""
-    if plan.model.family not in ("logistic", "mlp"):
-        raise PlanUnsupported(expected="model.family: logistic or mlp", got=plan.model.family)
+    if plan.model.family not in capabilities.FAMILIES:
+        raise PlanUnsupported(expected=f"model.family: {', '.join(capabilities.FAMILIES)}", got=plan.model.family)
     return Network(layer_widths(plan, inputs), plan.model.dropout), layout_of(plan, inputs)
 
 

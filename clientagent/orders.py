@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 from clientagent.approval import require_approved
@@ -11,7 +12,7 @@ from clientagent.memory import Memory, own_layout
 from clientagent.portal import Portal
 from clientagent.runs import RunFolder, WorkFolder
 from clientagent.seating import pinned_manifest
-from clientagent.wire.errors import BaseMismatch, LedgerBroken, NotAllowed, RoundUnknown
+from clientagent.wire.errors import BaseMismatch, LedgerBroken, NotAllowed, Replayed, RoundUnknown
 from clientagent.wire.messages import ManifestAnswer, RosterEntry, RunManifest, WorkOrder
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Signed
@@ -21,6 +22,8 @@ from clientagent.wire.weights import layout_of
 
 SEED_BITS = 53
 """As many as a JSON number holds exactly."""
+
+log = logging.getLogger("fedagent.orders")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,14 @@ def terms_of(home: Home, portal: Portal, order: WorkOrder) -> Terms:
     """The terms of an order that the portal signed.
 
     Raises ``LedgerBroken`` for a run that was stopped here, ``NotAllowed``, ``ManifestMismatch``, ``PlanNotApproved``,
-    ``RoundUnknown`` or ``BaseMismatch``.
+    ``RoundUnknown``, ``BaseMismatch`` or ``Replayed``.
     """
     folder = home.run(order.run)
+    if order.epoch < (known := portal.epoch):
+        raise Replayed(
+            expected=f"an order of epoch {known}", got=f"one of epoch {order.epoch}, from before the portal was restored",
+            action="The agent asks for a fresh order.",
+        )
     if stopped := folder.stopped:
         raise LedgerBroken(expected=stopped.expected, got=stopped.got, action=stopped.action)
     if order.institution != portal.identity.institution:
@@ -79,11 +87,18 @@ def _check_base(terms: Terms, order: WorkOrder) -> None:
 def pin_work(terms: Terms, signed: Signed, order: WorkOrder) -> tuple[WorkFolder, int]:
     """The folder of an order and the seed fixed for it. A round has one base version, whatever its attempt.
 
-    Raises ``BaseMismatch``.
+    Only an order of a later epoch, in which the portal signs that it was restored from a backup, may name another one: what was
+    done from the first is set aside, and said loudly. Raises ``BaseMismatch``.
     """
     for earlier in terms.folder.attempts(order.round):
         pinned = earlier.pinned
         if pinned and pinned.work.base_digest != order.base_digest:
+            if order.epoch > pinned.work.epoch:
+                log.critical(
+                    "round %d begins anew from another base: the portal was restored from a backup (epoch %d). What was done in "
+                    "epoch %d is set aside in %s", order.round, order.epoch, pinned.work.epoch, earlier.set_aside().path,
+                )
+                continue
             raise BaseMismatch(
                 expected=f"the base {pinned.work.base_digest} of attempt {pinned.work.attempt} at this round",
                 got=order.base_digest, action="Do not go on: one round has one base. Tell the auditor.",

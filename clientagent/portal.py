@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -26,6 +27,7 @@ from clientagent.wire.messages import (
     HeadUpdate,
     ManifestAnswer,
     PlanDocument,
+    PrivacyPosition,
     Progress,
     Receipt,
     ReceiptAnswer,
@@ -75,6 +77,11 @@ class Portal:
         self._reached = reached
         self._lock = threading.Lock()
 
+    @property
+    def epoch(self) -> int:
+        """The latest life of the portal that it has signed to us: 0 until its first restore from a backup."""
+        return self._witness.epoch
+
     def attend(self, run: str) -> None:
         """Requests that belong to no run speak of this run's chain from now on."""
         self._attending = chain_of(run)
@@ -113,6 +120,10 @@ class Portal:
         """The file of a model version. Raises ``DigestMismatch`` when it is not the one that was promised."""
         return self._file(f"models/{run}/{number}", run, size=size, digest=digest)
 
+    def delta(self, run: str, number: int, *, since: int) -> bytes:
+        """A version as its difference to another that is here. Whoever applies it checks the version's digest."""
+        return self.transport.exchange("GET", f"models/{run}/{number}/delta?since={since}", seen=self._seen(run)).content
+
     def state(self, run: str, number: int, *, size: int, digest: str) -> bytes:
         """The server's vectors beside a version. Raises ``DigestMismatch`` when they are not those that were promised."""
         return self._file(f"models/{run}/{number}/state", run, size=size, digest=digest)
@@ -122,6 +133,11 @@ class Portal:
         if (got := sha256_hex(data)) != digest:
             raise DigestMismatch(expected=digest, got=got, action="Do not use this file. Tell the administrator.")
         return data
+
+    def privacy(self, subject: str) -> PrivacyPosition:
+        """What the portal has seen of one of our privacy ledgers."""
+        response = self.transport.exchange("GET", f"privacy?subject={quote(subject, safe='')}", seen=self._seen())
+        return parse(PrivacyPosition, json_of(response))
 
     # ------------------------------------------------------------------ speaking
     def decide(self, plan_hash: str, decision: Signed) -> ReceiptAnswer:

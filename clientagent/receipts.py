@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clientagent.files import read_document
 from clientagent.home import Home, StoredReceipt
+from clientagent.runs import OwnClipping
 from clientagent.wire.canonical import canonical
 from clientagent.wire.errors import DigestMismatch, ManifestMismatch, Refusal, SignatureInvalid
-from clientagent.wire.messages import Receipt, UpdateManifest
+from clientagent.wire.messages import PrivacyStatement, Receipt, UpdateManifest
 from clientagent.wire.signing import PublicKey, Signed, open_signed, parse
 
 
@@ -38,10 +39,41 @@ class Audited:
     id: str
     receipt: Receipt | None
     problem: str
+    privacy: Protection | None = None
 
     def as_json(self) -> dict[str, Any]:
         fields = self.receipt.model_dump() if self.receipt else dict.fromkeys(Receipt.model_fields, "")
-        return {**fields, "id": self.id, "problem": self.problem}
+        return {**fields, "id": self.id, "problem": self.problem, "privacy": asdict(self.privacy) if self.privacy else None}
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What protected an update and what it cost. ``clip_share``: drawn rows whose gradients were cut; never leaves the bank."""
+
+    epsilon_of_this: float
+    epsilon_of_run: float
+    epsilon_allowed: float
+    epsilon_of_lineage: float
+    delta: float
+    noise_multiplier: float
+    clip: float
+    sampling_rate: float
+    steps: int
+    lineage: str
+    clip_share: float | None
+
+
+def protection(home: Home, statement: Signed) -> Protection | None:
+    """What the signed statement of an update or of statistics says of privacy, and the one figure that stays here."""
+    if not statement.document.get("privacy"):
+        return None
+    said = parse(PrivacyStatement, statement.document["privacy"])
+    own = read_document(home.run(str(statement.document["run"])).privacy_path / f"{said.event.release}.json", OwnClipping)
+    event = said.event
+    return Protection(
+        said.run_epsilon - said.run_epsilon_before, said.run_epsilon, said.run_epsilon_allowed, said.subject_epsilon, event.delta,
+        event.noise_multiplier, event.clip, event.sampling_rate, event.steps, said.subject, own.clip_share if own else None,
+    )
 
 
 def audit(home: Home) -> Iterator[Audited]:
@@ -51,16 +83,17 @@ def audit(home: Home) -> Iterator[Audited]:
 
 
 def _audit(home: Home, path: Path) -> Audited:
-    receipt = None
+    receipt = said = None
     try:
         stored = read_document(path, StoredReceipt)
         if stored is None:
             return Audited(path.stem, None, "the file is gone")
         receipt = parse(Receipt, stored.receipt.document)
+        said = protection(home, stored.statement)
         _check(home, stored)
     except Refusal as error:
-        return Audited(path.stem, receipt, error.sentence)
-    return Audited(path.stem, receipt, "")
+        return Audited(path.stem, receipt, error.sentence, said)
+    return Audited(path.stem, receipt, "", said)
 
 
 def _check(home: Home, stored: StoredReceipt) -> None:

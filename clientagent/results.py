@@ -12,6 +12,7 @@ from clientagent.orders import Terms
 from clientagent.portal import Portal
 from clientagent.wire.errors import BaseMismatch, PortalUnreachable, Refusal, TooManyRequests
 from clientagent.wire.messages import Acknowledgement, Appraisal, EvaluationCounts, EvaluationReport, WorkOrder
+from clientagent.wire.scorecard import as_csv, scorecard
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, pack
 
@@ -69,6 +70,9 @@ def collect(home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights:
     write_document(folder / "preprocessing.json", terms.answer.preprocessing)
     write_document(folder / "plan.json", terms.plan)
     write_document(folder / "manifest.json", terms.answer.manifest)
+    if terms.plan.model.family == "scorecard":
+        card = scorecard(terms.plan, terms.answer.preprocessing, weights)
+        write_atomic(folder / "points.csv", as_csv(card).encode())
     acknowledgement = Acknowledgement(
         run=order.run, manifest_digest=order.manifest_digest, institution=portal.identity.institution,
         number=order.base_number, version_digest=order.base_digest, at_utc=utc_now(),

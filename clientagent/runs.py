@@ -43,6 +43,12 @@ class Stop(Message):
     action: str
 
 
+class OwnClipping(Message):
+    """The share of a private update's drawn rows whose gradients were cut: for this bank's eyes, as no noise covers it."""
+
+    clip_share: float = Field(ge=0, le=1)
+
+
 class Consent(Message):
     """The operator's word that one more sum of a base version may be opened."""
 
@@ -61,6 +67,13 @@ class WorkFolder:
     @property
     def pinned(self) -> PinnedOrder | None:
         return read_document(self.path / "order.json", PinnedOrder)
+
+    def set_aside(self) -> WorkFolder:
+        """Keep it as evidence under another name, so that its place is free."""
+        number = 1
+        while (path := self.path.with_name(f"before-{number}-{self.path.name}")).exists():
+            number += 1
+        return WorkFolder(self.path.rename(path))
 
     def pin(self, order: Signed, seed: int) -> PinnedOrder:
         pinned = PinnedOrder(order=order, seed=seed)
@@ -188,7 +201,7 @@ class RunFolder:
         return [WorkFolder(path) for path in (self.path / "work").glob(f"{round_number}-*/")]
 
     def works(self) -> list[WorkFolder]:
-        return [WorkFolder(path) for path in sorted((self.path / "work").glob("*/"), key=_by_round)]
+        return [WorkFolder(path) for path in sorted((self.path / "work").glob("[0-9]*/"), key=_by_round)]
 
     def forget_old_updates(self, round_number: int) -> None:
         """Drop the bytes (not the manifests and receipts) of rounds that are long answered for."""

@@ -25,6 +25,11 @@ class Witness:
         self._home, self._root = home, root
         self._known: dict[str, Head] = {head.chain: head for head in home.heads()}
 
+    @property
+    def epoch(self) -> int:
+        """The highest epoch among the heads that were accepted."""
+        return max((head.epoch for head in self._known.values()), default=0)
+
     def last(self, chain: str) -> Head | None:
         return self._known.get(chain)
 

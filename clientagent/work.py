@@ -17,6 +17,7 @@ import numpy as np
 from clientagent import __version__
 from clientagent.appraisal import appraise, sends_gain, wants_appraisal
 from clientagent.approval import can_train
+from clientagent.bases import Bases
 from clientagent.books import Books
 from clientagent.cohorts import PHASES, Seat, order_of, word_of
 from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
@@ -71,9 +72,8 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.strategies import Vectors, needs_torch, server_layout, uplink_layout
-from clientagent.wire.tensors import Array, unpack
-from clientagent.wire.weights import initial_weights
+from clientagent.wire.strategies import needs_torch, uplink_layout
+from clientagent.wire.tensors import Array
 
 PASSING = (
     PortalUnreachable, TooManyRequests, ClockSkewed, Replayed, AgentNotApproved, AgentRevoked, InstitutionSuspended,
@@ -94,7 +94,7 @@ class Worker:
     ) -> None:
         self._home, self._portal, self._books, self._faults, self._desk = home, portal, books, faults, desk
         self._reporter, self._warmup = reporter, warmup
-        self._base: tuple[str, Array] | None = None
+        self._bases = Bases(portal)
 
     def do(self, signed: Signed, order: WorkOrder) -> ReceiptAnswer:
         """Do an order, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
@@ -115,12 +115,12 @@ class Worker:
         """Everything that happens at the bank. What comes back is finished and on disk."""
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
-            signed = collect(self._home, self._portal, terms, order, self._weights(terms, order))
+            signed = collect(self._home, self._portal, terms, order, self._bases.weights(terms, order))
             if wants_appraisal(terms.plan):
                 report_appraisal(self._home, self._portal, order, lambda: self._appraise(terms, order))
             return signed
         if order.kind == "evaluate":
-            return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._weights(terms, order)))
+            return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
         self._faults.reached("pinned")
         if terms.plan.privacy.secure_aggregation is not None:
@@ -160,7 +160,7 @@ class Worker:
         """One round's work: what may leave, what it is, the counts that were asked for, and what it costs in privacy."""
         self._tell(order, "pulled")
         with self._faults.phase(order.round, "pulled"):
-            base = self._weights(terms, order)
+            base = self._bases.weights(terms, order)
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
@@ -181,15 +181,8 @@ class Worker:
         """What this round starts from: the base, the server's vectors beside it, and what the bank kept with its last update."""
         return Given(
             base=base, share=terms.own.weight, participants=len(terms.manifest.roster),
-            server=self._server_vectors(terms, order), own=terms.memory.recall(order.aggregated),
+            server=self._bases.server_vectors(terms, order), own=terms.memory.recall(order.aggregated),
         )
-
-    def _server_vectors(self, terms: Terms, order: WorkOrder) -> Vectors:
-        layout = server_layout(terms.plan.strategy.name, terms.layout.parameters)
-        if layout is None or order.state_digest is None:
-            return {}
-        data = self._portal.state(order.run, order.base_number, size=layout.file_bytes, digest=order.state_digest)
-        return layout.unflatten(unpack(data, layout))
 
     def _contribute(
         self, terms: Terms, order: WorkOrder, given: Given, prepared: Prepared, seed: int, private: tuple[Releases, Release] | None
@@ -270,6 +263,7 @@ class Worker:
             return answer
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
+            self._desk.run_ended(order.run)
             log.info("the run's result, version %d, is stored and acknowledged", order.base_number)
             return answer
         answer = self._portal.evaluation(order.run, statement)
@@ -280,7 +274,7 @@ class Worker:
         if sends_gain(terms.plan) and needs_torch(terms.plan):
             self._load_torch()
         personal = terms.memory.recall(order.aggregated).get("personal")
-        return appraise(terms.plan, order, self._weights(terms, order), self._inputs(terms, order), personal)
+        return appraise(terms.plan, order, self._bases.weights(terms, order), self._inputs(terms, order), personal)
 
     def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
@@ -292,17 +286,6 @@ class Worker:
             self._portal.refuse(order.run, sign_document(refusal, self._home.key))
 
     # -------------------------------------------------------------------- inputs
-    def _weights(self, terms: Terms, order: WorkOrder) -> Array:
-        """The base as a flat vector: version 0 is computed here, any other fetched and held against its digest."""
-        if self._base is None or self._base[0] != order.base_digest:
-            if order.base_number == 0:
-                flat = initial_weights(terms.plan, terms.manifest.inputs)
-            else:
-                data = self._portal.model(order.run, order.base_number, size=order.base_bytes, digest=order.base_digest)
-                flat = unpack(data, terms.layout)
-            self._base = order.base_digest, flat
-        return self._base[1]
-
     def _inputs(self, terms: Terms, order: WorkOrder) -> Prepared:
         reported = terms.folder.statistics
         if reported is None:

@@ -117,6 +117,16 @@ PLAIN: dict[str, dict[str, Any]] = {
             answers={"200": ("the file", BINARY), "206": ("a range of it", BINARY), "304": ("it is the one you hold", None)},
         )
     },
+    "/api/v1/models/{run_id}/{number}/delta": {
+        "get": _operation(
+            "delta", "A version as its difference to the version since, which the agent has; lossless.",
+            parameters=[
+                _parameter("run_id", "path", "string"), _parameter("number", "path", "integer"),
+                _parameter("since", "query", "integer"),
+            ],
+            answers={"200": ("a container of the codec delta", BINARY)},
+        )
+    },
     "/api/v1/progress": {
         "post": _operation(
             "progress", "Where an agent is. May be lost.", body=_json(Progress), answers={"204": ("noted", None)}

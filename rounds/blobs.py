@@ -143,7 +143,12 @@ def put(data: bytes) -> str:
 
 def read(digest: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """The bytes [start, end) in chunks."""
-    with open(path_of(digest), "rb") as file:
+    yield from read_file(path_of(digest), start=start, end=end)
+
+
+def read_file(path: Path, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The bytes [start, end) of any file in chunks."""
+    with open(path, "rb") as file:
         file.seek(start)
         left = None if end is None else end - start
         while left is None or left > 0:

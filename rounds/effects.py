@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from clientagent.wire import capabilities
 from clientagent.wire.masking import threshold_for
-from clientagent.wire.plan import Plan
+from clientagent.wire.plan import Feature, Plan
+from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
 
 UNKNOWN_CATEGORIES = 6
@@ -28,19 +30,35 @@ def effects_of(plan: Plan) -> list[Effect]:
 def expected_inputs(plan: Plan) -> tuple[int, bool]:
     """About how many inputs the model will have, and whether all categories are already known."""
     known = all(feature.categories is not None for feature in plan.features if feature.kind == "categorical")
-    widths = [
-        1
-        if feature.kind == "numeric"
-        else (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
-        for feature in plan.features
-    ]
-    return sum(widths), known
+    number = plan.preprocessing.bins if plan.numeric_method in ("bins", "piecewise") else 1
+    return sum(number if feature.kind == "numeric" else _category_inputs(plan, feature) for feature in plan.features), known
+
+
+def _category_inputs(plan: Plan, feature: Feature) -> int:
+    if plan.categorical_method == "woe":
+        return 1
+    return (len(feature.categories) if feature.categories is not None else UNKNOWN_CATEGORIES) + 1
+
+
+BYTES_A_VALUE = {"none": 4.0, "bfloat16": 1.5, "int8": 0.85}
+"""About what a value of an update takes under each codec, as measured on real updates."""
+BYTES_A_SENT_VALUE = 2.2
+"""Of the values that topk sends: the value and its place."""
 
 
 def update_bytes(plan: Plan) -> int:
-    """About how many bytes an update has."""
+    """About how many bytes an update takes on its way."""
     inputs, _known = expected_inputs(plan)
-    return 4 * layout_of(plan, inputs).parameters if plan.model.family in ("logistic", "mlp") else 4 * (inputs + 1)
+    codec = plan.compression
+    each = BYTES_A_SENT_VALUE * codec.share if codec.codec == "topk" else BYTES_A_VALUE[codec.codec]
+    values = uplink_layout(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1
+    return round(each * values)
+
+
+def version_bytes(plan: Plan) -> int:
+    """About how many bytes a version has."""
+    inputs, _known = expected_inputs(plan)
+    return 4 * (layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1)
 
 
 def _rounds(plan: Plan) -> Effect:
@@ -50,13 +68,10 @@ def _rounds(plan: Plan) -> Effect:
 
 
 def _traffic(plan: Plan) -> Effect:
-    size = update_bytes(plan)
-    total = size * len(plan.participants) * plan.schedule.rounds * 2
-    return Effect(
-        "cloud-upload",
-        _("About %(size)s up and as much down per bank and round, %(total)s in all.")
-        % {"size": size_text(size), "total": size_text(total)},
-    )
+    up, down = update_bytes(plan), version_bytes(plan)
+    total = (up + down) * len(plan.participants) * plan.schedule.rounds
+    words = {"up": size_text(up), "down": size_text(down), "total": size_text(total)}
+    return Effect("cloud-upload", _("About %(up)s up and %(down)s down per bank and round, %(total)s in all.") % words)
 
 
 def _waiting(plan: Plan) -> Effect:

@@ -13,10 +13,12 @@ from audit.models import Entry
 from audit.selectors import entries_of, epoch, head_of
 from audit.services import utc_text
 from clientagent.wire.messages import Head
+from clientagent.wire.scorecard import as_csv
 from clientagent.wire.signing import sign_document
 from institutions.portal_key import portal_key
 from rounds.models import ModelVersion, Run
 from rounds.selectors.evaluation import Holder, scores_of
+from rounds.selectors.features import features_page
 from rounds.selectors.scope import Audience
 
 FORMAT = "fedportal-history/1"
@@ -86,6 +88,20 @@ def _scored(holder: Holder) -> dict[str, Any]:
         "institution": holder.slug or None, "figures": holder.figures,
         "holdout": holder.tally.to_json(), "validation": holder.validation.to_json(),
     }  # fmt: skip
+
+
+def features_csv(version: ModelVersion) -> str:
+    """One line a bin: a scorecard's points, or how the customers of all banks lie."""
+    page = features_page(version)
+    if page.card:
+        return as_csv(page.card)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("feature", "method", "bin", "share", "bad_share", "woe"))
+    for row in page.rows:
+        for line in row.bins:
+            writer.writerow([_cell(row.name), row.method, _cell(line.bin), line.share, line.bad_share, line.woe])
+    return text.getvalue()
 
 
 def file_stem(version: ModelVersion) -> str:

@@ -13,6 +13,9 @@ from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
 from rounds.lifecycle import COHORT_LIVE, CohortStage, Phase, RoundState, RunState
+from rounds.privacy_tables import PrivacyAccount as PrivacyAccount
+from rounds.privacy_tables import PrivacyLink as PrivacyLink
+from rounds.privacy_tables import PrivacyRelease as PrivacyRelease
 from rounds.register import Registration as Registration
 from rounds.register import Reign as Reign
 

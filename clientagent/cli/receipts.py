@@ -27,9 +27,9 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
     elif not rows:
         typer.echo("No receipt yet: nothing has left this bank.")
     else:
-        table(["at (UTC)", "subject", "run", "round", "bytes", "outcome", "entry", "verified"], [
+        table(["at (UTC)", "subject", "run", "round", "bytes", "outcome", "epsilon", "of run", "noise", "clipped", "entry", "verified"], [
             (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "", row["outcome"],
-             f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
+             *_privacy(row["privacy"]), f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
         ])  # fmt: skip
         if not broken:
             good(f"{len(rows)} receipts verify.")
@@ -38,3 +38,12 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
             bad(f"Receipt {row['id']}: {row['problem']}")
     if broken:
         raise typer.Exit(1)
+
+
+def _privacy(said: dict[str, Any] | None) -> tuple[str, str, str, str]:
+    """Epsilon of this release, of the run so far, noise relative to the clip, and how many gradients were cut."""
+    if said is None:
+        return "", "", "", ""
+    share = said["clip_share"]
+    cut = "" if share is None else f"{share:.0%}"
+    return f"{said['epsilon_of_this']:.3g}", f"{said['epsilon_of_run']:.3g}", f"{said['noise_multiplier']:.3g}", cut

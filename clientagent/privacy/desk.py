@@ -10,7 +10,7 @@ from clientagent.policy import load_policy
 from clientagent.portal import Portal
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Release, Releases
-from clientagent.wire.errors import PrivacyLedgerLocked
+from clientagent.wire.errors import BudgetExceeded, PrivacyLedgerLocked
 from clientagent.wire.messages import PrivacyCountersignature, PrivacyStatement, UpdateManifest
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import NoiseCache
@@ -48,6 +48,31 @@ class PrivacyDesk:
             made = Releases(plan, self.ledger(lineage), folder, run=run, rows=rows, budget=budget, cache=cache)
             self._releases = key, made
         return self._releases[1]
+
+    def allot(self, plan: Plan, *, run: str, rows: int) -> Releases:
+        """Set the whole run aside. Where that is too much, runs that have ended first give back what they did not use.
+
+        Raises ``BudgetExceeded`` and ``PrivacyLedgerLocked``.
+        """
+        releases = self.releases(plan, run=run, rows=rows)
+        try:
+            releases.allot()
+        except BudgetExceeded:
+            ledger = releases.ledger
+            for ended in self._portal.privacy(ledger.lineage).ended:
+                ledger.settle(ended, reason="the portal says that the run has ended")
+            releases.allot()
+        return releases
+
+    def run_ended(self, run: str) -> None:
+        """The run's result is here: nothing more will be asked for, and what was not used is free again."""
+        manifest = self._home.run(run).manifest
+        plan = self._home.plan(manifest.plan_hash) if manifest else None
+        if plan is None or plan.privacy.record_dp is None:
+            return
+        ledger = self.ledger(load_policy(self._home.policy_path).lineage_of(plan.project))
+        if ledger.lock is None:
+            ledger.settle(run, reason="the run has finished")
 
     def begin(self, plan: Plan, *, run: str, rows: int, base_digest: str, slot: int) -> tuple[Releases, Release] | None:
         """An update's reservation; None for a plan without record_dp. Raises ``BudgetExceeded``, ``PrivacyLedgerLocked``."""

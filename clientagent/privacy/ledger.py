@@ -15,7 +15,7 @@ from clientagent.files import read_document, write_document
 from clientagent.wire.canonical import canonical, parse_json
 from clientagent.wire.errors import LedgerBroken, PrivacyLedgerLocked, Problem, Refusal
 from clientagent.wire.ledger import GENESIS, Entry, seal, verify_chain
-from clientagent.wire.messages import Message
+from clientagent.wire.messages import Message, SpentRelease
 from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyEvent, PrivacyHead, PrivacyHeadUpdate
 from clientagent.wire.privacy.book import (
     Allotted,
@@ -94,7 +94,16 @@ class PrivacyLedger:
         if not self.book.run(run).closed:
             self._append(Fact.CLOSED, Closed(run=run, reason=reason))
 
-    def reconcile(self, *, by: str, reason: str, charged: Sequence[PrivacyEvent]) -> None:
+    def settle(self, run: str, *, reason: str) -> None:
+        """The run is over: what never left is released, and the rest of its allotment is free again."""
+        book = self.book.runs.get(run)
+        if book is None or book.closed:
+            return
+        for release in [name for name, (_, left) in book.releases.items() if not left]:
+            self.release(run, release, reason=reason)
+        self.close(run, reason=reason)
+
+    def reconcile(self, *, by: str, reason: str, charged: Sequence[SpentRelease]) -> None:
         """A person has compared both sides: charge what is missing here and go on in a new epoch, which the portal confirms."""
         self._write(Fact.RECONCILED, Reconciled(by=by, reason=reason, epoch=self.book.epoch + 1, charged=list(charged)))
         self._seen_path.unlink(missing_ok=True)
@@ -179,6 +188,12 @@ class PrivacyLedger:
 
     def _lock(self, problem: Problem) -> None:
         write_document(self._lock_path, Lock(**problem))
+
+
+def lineages(folder: Path) -> list[str]:
+    """The names of all ledgers in a folder, as their own entries spell them."""
+    first = [lines[0].entry.chain for path in sorted(folder.glob("*.jsonl")) if (lines := _read(path))]
+    return [chain.split("/", 2)[2] for chain in first]
 
 
 def _read(path: Path) -> list[_Line]:

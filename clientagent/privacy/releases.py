@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from clientagent.files import read_document, write_atomic, write_document
 from clientagent.privacy.ledger import PrivacyLedger
+from clientagent.runs import OwnClipping
 from clientagent.wire.errors import PrivacyUnsound
 from clientagent.wire.messages import Message, PrivacyEvent, PrivacyStatement
 from clientagent.wire.plan import Plan
@@ -24,10 +25,6 @@ from clientagent.wire.signing import PrivateKey
 
 class OwnCount(Message):
     positives: float
-
-
-class OwnClipping(Message):
-    clip_share: float
 
 
 class Release(NamedTuple):
@@ -44,14 +41,15 @@ class Releases:
         self, plan: Plan, ledger: PrivacyLedger, folder: Path, *, run: str, rows: int, budget: float | None,
         cache: NoiseCache | None = None,
     ) -> None:  # fmt: skip
-        self._plan, self._ledger, self._folder = plan, ledger, folder
+        self.ledger = ledger
+        self._plan, self._folder = plan, folder
         self._run, self._budget = run, budget
         self.terms: RecordTerms = record_terms(plan, rows, cache=cache)
 
     def allot(self) -> None:
         """At the run's first order. Raises ``BudgetExceeded``: the bank then declines the run."""
         allotted = allotment_of(self.terms, run=self._run, project=self._plan.project, plan_hash=self._plan.hash)
-        self._ledger.allot(allotted, budget=self._budget)
+        self.ledger.allot(allotted, budget=self._budget)
 
     def begin(self, base_digest: str | None, *, slot: int = 1) -> Release:
         """Reserve the update from this base version (None: the statistics), and its noise from a key on disk.
@@ -60,24 +58,24 @@ class Releases:
         ``PrivacyLedgerLocked``.
         """
         event = self._event(base_digest, slot)
-        self._ledger.reserve(self._run, event, budget=self._budget)
+        self.ledger.reserve(self._run, event, budget=self._budget)
         key = self._key(event.release)
         self._forget_others(event.release)
         return Release(event.release, Stream(key))
 
     def leaving(self, release: str) -> None:
         """The finished bytes are on disk, and the first of them is about to leave."""
-        self._ledger.commit(self._run, release)
+        self.ledger.commit(self._run, release)
 
     def statement(self, release: str, key: PrivateKey) -> PrivacyStatement:
         """What is said with the update: this release's event, and what it adds up to."""
-        book = self._ledger.book
+        book = self.ledger.book
         run = book.run(self._run)
         event, _ = run.releases[release]
         return PrivacyStatement(
             event=event, run_epsilon_before=run.epsilon_without(release), run_epsilon=run.epsilon,
-            run_epsilon_allowed=self.terms.epsilon, subject=self._ledger.lineage, subject_epsilon=book.epsilon(),
-            subject_delta=book.delta, budget=self._budget, head=self._ledger.head_update(key),
+            run_epsilon_allowed=self.terms.epsilon, subject=self.ledger.lineage, subject_epsilon=book.epsilon(),
+            subject_delta=book.delta, budget=self._budget, head=self.ledger.head_update(key),
         )
 
     # ------------------------------------------------------------- what stays here
@@ -97,7 +95,7 @@ class Releases:
     # --------------------------------------------------------------------- inside
     def _event(self, base_digest: str | None, slot: int) -> PrivacyEvent:
         own_slot = slot if self._plan.schedule.mode == "async" and base_digest is not None else None
-        release = release_of(run=self._run, institution=self._ledger.institution, base_digest=base_digest, slot=own_slot)
+        release = release_of(run=self._run, institution=self.ledger.institution, base_digest=base_digest, slot=own_slot)
         if base_digest is not None:
             return self.terms.update_event(release, base_digest)
         event = self.terms.statistics_event(release)
@@ -108,7 +106,7 @@ class Releases:
     def _key(self, release: str) -> bytes:
         path = self._key_path(release)
         if not path.exists():
-            if self._ledger.has_left(self._run, release):
+            if self.ledger.has_left(self._run, release):
                 raise PrivacyUnsound(
                     expected="the key of a release that left", got="no such file: new noise would be a second release",
                     action="Sit this round out; the next one has a key of its own.",
@@ -119,7 +117,7 @@ class Releases:
     def _forget_others(self, release: str) -> None:
         """Another base is trained from: what left before is never made again, and a found key could only take noise away."""
         for path in self._folder.glob("*.key"):
-            if path.stem != release and self._ledger.has_left(self._run, path.stem):
+            if path.stem != release and self.ledger.has_left(self._run, path.stem):
                 path.unlink(missing_ok=True)
 
     def _key_path(self, release: str) -> Path:

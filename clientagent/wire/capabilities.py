@@ -5,7 +5,7 @@ from __future__ import annotations
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 
-FAMILIES = ("logistic", "mlp")
+FAMILIES = ("logistic", "mlp", "scorecard")
 STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
     "ditto", "median", "trimmed_mean", "krum",

@@ -237,6 +237,10 @@ _REFUSED = (
 )
 
 _IDLE = (
+    _Row("preprocessing.numeric", lambda plan: plan.numeric_method != plan.preprocessing.numeric,
+         _("A scorecard always weighs evidence, in monotonic bins.")),
+    _Row("preprocessing.categorical", lambda plan: plan.categorical_method != plan.preprocessing.categorical,
+         _("A scorecard always weighs the evidence of categories.")),
     _Row("training.epochs", _newton,
          _("Newton looks at every row once in a round; epochs, batches and the optimiser do not matter.")),
     _Row("schedule.select", _both(_newton, _selects_best),

@@ -266,7 +266,7 @@ class Privacy(_Part):
 
 class Compression(_Part):
     codec: Literal["none", "bfloat16", "int8", "topk"] = Field("none", description="How an update is made smaller.")
-    share: float = Field(0.01, gt=0, le=1, description="Share of coordinates that topk sends.")
+    share: float = Field(0.05, gt=0, le=1, description="Share of coordinates that topk sends.")
 
 
 class EvaluationPlan(_Part):

@@ -30,7 +30,7 @@ def layout_of(plan: Plan, inputs: int) -> Layout:
 def initial_weights(plan: Plan, inputs: int) -> Array:
     """The flat float32 vector of version 0.
 
-    A logistic model starts at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
+    A logistic model and a scorecard start at zero. Layers of an mlp are uniform in +-1/sqrt(fan_in), as torch's ``nn.Linear``
     (He et al. 2015 with a = sqrt(5)). The stream is Philox's raw output (Salmon et al. 2011), which numpy keeps stable.
     """
     flat = np.zeros(layout_of(plan, inputs).parameters, np.float32)
@@ -41,7 +41,7 @@ def initial_weights(plan: Plan, inputs: int) -> Array:
 
 def initial_blocks(plan: Plan, inputs: int) -> Iterator[tuple[int, Array]]:
     """The same in pieces: (position in the flat vector, values), in the order of the stream; what is not there is zero."""
-    if plan.model.family == "logistic":
+    if plan.model.family in ("logistic", "scorecard"):
         return
     layout = layout_of(plan, inputs)
     stream = np.random.Philox(key=plan.training.seed)

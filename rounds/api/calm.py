@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import BaseModel
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import AllowAny, BasePermission
@@ -20,6 +20,7 @@ from clientagent.wire.errors import NotFound
 from clientagent.wire.messages import (
     ManifestAnswer,
     PreprocessingSpec,
+    PrivacyPosition,
     ReceiptAnswer,
     UploadComplete,
     UploadRequest,
@@ -32,6 +33,7 @@ from institutions.permissions import IsAuditor, membership_of
 from rounds import exports, services
 from rounds import models as tables
 from rounds.api.hot import answer_with, refusals_recorded, upload_state
+from rounds.selectors.privacy import position_for
 from rounds.selectors.scope import Audience, audience_of, version_for
 from rounds.services.decisions import plan_for
 
@@ -44,8 +46,8 @@ def _statement(request: Request) -> Signed:
     return parse(Signed, parse_json(body_of(request._request)))
 
 
-def _receipt(request: Request, receipt: tables.Receipt) -> Response:
-    return Response(parse_json(answer_with(request.user, receipt).content))  # type: ignore[arg-type]
+def _receipt(request: Request, receipt: tables.Receipt, statement: Signed | None = None) -> Response:
+    return Response(parse_json(answer_with(request.user, receipt, statement=statement).content))  # type: ignore[arg-type]
 
 
 class AgentView(APIView):
@@ -78,7 +80,9 @@ class Statistics(AgentView):
 
     @extend_schema(operation_id="statistics", request={"application/json": Signed}, responses={200: ReceiptAnswer})
     def post(self, request: Request) -> Response:
-        return _receipt(request, services.accept_statistics(identity=_identity(request), statement=_statement(request)))
+        identity, statement = _identity(request), _statement(request)
+        services.take_report_statement(identity=identity, statement=statement)
+        return _receipt(request, services.accept_statistics(identity=identity, statement=statement), statement)
 
 
 class Manifest(AgentView):
@@ -107,6 +111,7 @@ class Uploads(AgentView):
         wish = parse(UploadRequest, parse_json(body_of(request._request)))
         identity = _identity(request)
         with refusals_recorded(identity, wish.manifest):
+            services.uploads.take_privacy(identity=identity, statement=wish.manifest)
             upload = services.open_upload(identity=identity, statement=wish.manifest, part_bytes=wish.part_bytes)
         return _json(upload_state(upload))
 
@@ -123,7 +128,7 @@ class CompleteUpload(AgentView):
             receipt = services.complete_upload(
                 identity=identity, upload_id=str(upload_id), update_digest=wish.update_digest
             )
-        return _receipt(request, receipt)
+        return _receipt(request, receipt, Signed.model_validate(upload.manifest))
 
 
 class Evaluations(AgentView):
@@ -156,6 +161,14 @@ class Refusals(AgentView):
     @extend_schema(operation_id="refuse_work", request={"application/json": Signed}, responses={200: ReceiptAnswer})
     def post(self, request: Request) -> Response:
         return _receipt(request, services.refuse_work(identity=_identity(request), statement=_statement(request)))
+
+
+class Privacy(AgentView):
+    """What the portal has seen of one of this bank's privacy ledgers."""
+
+    @extend_schema(operation_id="privacy", parameters=[OpenApiParameter("subject", str)], responses={200: PrivacyPosition})
+    def get(self, request: Request) -> Response:
+        return _json(position_for(_identity(request), request.query_params.get("subject", "")))
 
 
 class Receipts(AgentView):

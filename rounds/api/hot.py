@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -14,16 +14,16 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from audit.context import speak_of
 from clientagent.wire.canonical import parse_json
-from clientagent.wire.errors import Malformed, NotFound, Refusal
+from clientagent.wire.errors import BaseUnavailable, Malformed, NotFound, Refusal
 from clientagent.wire.http import declared_digest
 from clientagent.wire.messages import Progress, ReceiptAnswer, UploadState, WorkAnswer
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity, agent_view, chunks_of
-from rounds import blobs, crashing, live, services
+from rounds import blobs, crashing, deltas, live, services
 from rounds.api.framing import split_body
 from rounds.models import ModelVersion, Receipt, Upload
 from rounds.selectors.heads import head_update
-from rounds.selectors.work import state_for, version_for, work_for
+from rounds.selectors.work import parameters_of, state_for, version_for, work_for
 from rounds.services.cohorts import find_cohort
 from rounds.services.updates import Whole, check_bytes, check_manifest, find_participation, open_manifest, repeated
 
@@ -80,15 +80,15 @@ async def updates(request: HttpRequest) -> HttpResponse:
     """
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
     with live.waiting_for_work(identity.institution_slug) as event:
-        receipt, waits_for_others = await sync_to_async(_accept)(identity, request.body)
+        receipt, statement, waits_for_others = await sync_to_async(_accept)(identity, request.body)
         if waits_for_others:
             await _lingered(event)
     look_ahead = event.is_set() or not waits_for_others
-    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead)
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=look_ahead, statement=statement)
 
 
-def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
-    """The receipt, and whether the bank's next work waits for other banks' updates."""
+def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, Signed, bool]:
+    """The receipt, what it answers, and whether the bank's next work waits for other banks' updates."""
     statement, data = split_body(body)
     with refusals_recorded(identity, statement):
         manifest = open_manifest(identity, statement)
@@ -96,6 +96,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
         receipt = repeated(identity, statement, manifest, participation)
         if receipt is None:
             check_manifest(participation, manifest)
+            services.take_update_statement(identity=identity, participation=participation, manifest=manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
                 checked = check_bytes(participation.round.run, manifest, Whole(writer.temporary, writer.digest))
@@ -104,7 +105,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, bool]:
             receipt = services.accept_update(
                 identity=identity, participation=participation, statement=statement, manifest=manifest, checked=checked
             )
-    return receipt, not participation.round.run.is_async
+    return receipt, statement, not participation.round.run.is_async
 
 
 @require_POST
@@ -172,14 +173,19 @@ def refusals_recorded(identity: AgentIdentity, statement: Signed):  # type: igno
         raise
 
 
-def answer_with(identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False) -> JsonResponse:
-    """The receipt, the head of its chain, and the next piece of work if there is one already."""
+def answer_with(
+    identity: AgentIdentity, receipt: Receipt, *, look_ahead: bool = False, statement: Signed | None = None
+) -> JsonResponse:
+    """The receipt, the head of its chain, the portal's word on the privacy ledger that the ``statement`` tells of, and the next
+    piece of work if there is one already.
+    """
     head = head_update(f"run/{receipt.run_id}", identity.seen) if receipt.run_id else None
     upcoming = next_work(identity) if look_ahead else None
     if upcoming is not None and upcoming.order.document.get("run") == str(receipt.run_id):
         upcoming = WorkAnswer(order=upcoming.order)  # the head beside it is of the same chain
+    privacy = services.countersigned(identity, statement.document) if statement else None
     crashing.reached("answer:receipt")
-    return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, next=upcoming))
+    return _json(ReceiptAnswer(receipt=Signed.model_validate(receipt.signed), head=head, privacy=privacy, next=upcoming))
 
 
 @require_POST
@@ -237,6 +243,28 @@ async def state(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     return response
 
 
+@require_GET
+@agent_view
+async def delta(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
+    """A version as its difference to the version ``since``; ``BaseUnavailable`` where the file itself serves as well."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    since = request.GET.get("since", "")
+    if not (since.isascii() and since.isdigit() and len(since) < 10):
+        raise Malformed(expected="since=NUMBER of a version that you have", got=since[:20])
+    version = await sync_to_async(version_for)(identity, str(run_id), number)
+    base = await sync_to_async(version_for)(identity, str(run_id), int(since))
+    if version is None or base is None:
+        raise NotFound(expected="two versions of a run whose roster names this bank", got=f"{run_id}/{number} since {since}")
+    parameters = await sync_to_async(parameters_of)(version)
+    path = await asyncio.to_thread(deltas.between, base.digest, version.digest, parameters=parameters)
+    if path is None:
+        raise BaseUnavailable(expected="a difference that is smaller than the version", got=f"versions {since} and {number}")
+    size = path.stat().st_size
+    await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
+    headers = {"Content-Length": str(size), "Cache-Control": "private, immutable, max-age=31536000"}
+    return StreamingHttpResponse(_parts(blobs.read_file(path)), content_type="application/octet-stream", headers=headers)  # type: ignore[return-value]
+
+
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
     """The bytes of a version that the caller may see."""
     return stream_blob(request, version.digest, version.bytes)
@@ -261,10 +289,14 @@ def stream_blob(request: HttpRequest, digest: str, size: int) -> HttpResponse:
 
 
 async def _chunks(digest: str, start: int, end: int) -> AsyncIterator[bytes]:
-    chunks = blobs.read(digest, start=start, end=end)
-    while data := await asyncio.to_thread(next, chunks, b""):
+    async for data in _parts(blobs.read(digest, start=start, end=end)):
         yield data
         crashing.reached("answer:model")
+
+
+async def _parts(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while data := await asyncio.to_thread(next, chunks, b""):
+        yield data
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ urlpatterns = [
     path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
     path("models/<uuid:run_id>/<int:number>/evaluation", calm.VersionEvaluation.as_view(), name="api-version-evaluation"),
     path("models/<uuid:run_id>/<int:number>/state", hot.state, name="api-state"),
+    path("models/<uuid:run_id>/<int:number>/delta", hot.delta, name="api-delta"),
     path("models/<uuid:run_id>/<int:number>/moves/<str:move>", registry.VersionMove.as_view(), name="api-version-move"),
     path("projects/<slug:slug>/registry", registry.Registry.as_view(), name="api-registry"),
     path("projects/<slug:slug>/champion", registry.Champion.as_view(), name="api-champion"),
@@ -30,6 +31,7 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/parts/<int:number>", hot.part, name="api-part"),
     path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),
     path("evaluations", calm.Evaluations.as_view(), name="api-evaluations"),
+    path("privacy", calm.Privacy.as_view(), name="api-privacy"),
     path("refusals", calm.Refusals.as_view(), name="api-refusals"),
     path("receipts/<uuid:receipt_id>", calm.Receipts.as_view(), name="api-receipt"),
 ]

@@ -54,6 +54,7 @@ class Snapshot:
     received: int
     bytes_up: int
     bytes_down: int
+    bytes_plain: int
     cohort: CohortView | None = None
     places: dict[int, int] = field(repr=False, default_factory=dict)
 
@@ -163,7 +164,7 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
     viewed = _viewed(rounds, round_number)
     is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
     scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
-    received, up, down = _traffic(viewed)
+    received, up, down, plain = _traffic(viewed)
     is_masked = run.plan.document.privacy.secure_aggregation is not None
     cohort = cohort_view(viewed) if viewed and is_masked else None
     return Snapshot(
@@ -184,6 +185,7 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
         received=received,
         bytes_up=up,
         bytes_down=down,
+        bytes_plain=plain,
         places=places,
     )
 
@@ -226,13 +228,13 @@ def _participations(round_: Round, run: Run, *, is_live: bool) -> list[Participa
     return list({part.institution_id: part for part in rows}.values())
 
 
-def _traffic(round_: Round | None) -> tuple[int, int, int]:
-    """Updates that count in a round so far, their bytes, and the bytes that went down in it."""
+def _traffic(round_: Round | None) -> tuple[int, int, int, int]:
+    """Updates that count in a round so far, their bytes, what went down in it, and what the updates take without a codec."""
     if round_ is None:
-        return 0, 0, 0
-    up = Update.objects.filter(into=round_).aggregate(count=Count("pk"), bytes=Sum("bytes"))
+        return 0, 0, 0, 0
+    up = Update.objects.filter(into=round_).aggregate(count=Count("pk"), bytes=Sum("bytes"), plain=Sum("plain_bytes"))
     down = Participation.objects.filter(round=round_).aggregate(bytes=Sum("bytes_down"))
-    return up["count"], up["bytes"] or 0, down["bytes"] or 0
+    return up["count"], up["bytes"] or 0, down["bytes"] or 0, up["plain"] or 0
 
 
 def _ribbon(rounds: Sequence[Round], total: int, viewed: Round | None) -> list[RibbonCell]:

@@ -128,3 +128,8 @@ def state_for(identity: AgentIdentity, run_id: str, number: int) -> ModelVersion
     )
     version = rows.first()
     return version if version and version.run.plan.document.strategy.name in SENT_DOWN else None
+
+
+def parameters_of(version: ModelVersion) -> int:
+    """How many values a version holds."""
+    return version.run.parameters or 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from rounds import blobs, parts
+from rounds import blobs, deltas, parts
 from rounds.lifecycle import RUN_ENDED, RoundState
 from rounds.models import Blob, Run, Update, Upload
 from rounds.services.moves import lock_run, record
@@ -38,7 +38,7 @@ def collect(*, moment: datetime, grace: timedelta = GRACE) -> Collected:
     before = moment - grace
     updates = sum(forget_updates(run=run, moment=moment) for run in _ended_runs())
     uploads = _forget_uploads(before)
-    found = Collected(updates, uploads, _forget_blobs(before))
+    found = Collected(updates, uploads, _forget_blobs(before) + deltas.forget(before=before))
     if any((found.updates, found.uploads, found.blobs)):
         logger.info("forgot %d updates, %d uploads, %d blobs", found.updates, found.uploads, found.blobs)
     return found

@@ -9,12 +9,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from clientagent.wire.errors import PlanInvalid
+from clientagent.wire.errors import BudgetExceeded, PlanInvalid
 from institutions.models import Institution
 from rounds import live
 from rounds.clock import now
 from rounds.lifecycle import RunEvent
 from rounds.models import Plan, PlanDecision, Project, Run, Seat
+from rounds.selectors.privacy import outlooks, too_small
 from rounds.services.moves import actor_of, hint_after_commit, move_run, record
 
 
@@ -22,7 +23,8 @@ from rounds.services.moves import actor_of, hint_after_commit, move_run, record
 def propose_run(*, plan: Plan, user: Any) -> Run:
     """Open a run of a frozen plan and ask every participant for its word.
 
-    Raises ``PlanInvalid`` when a participant is suspended or unknown.
+    Raises ``PlanInvalid`` when a participant is suspended or unknown, ``BudgetExceeded`` where a bank's privacy budget is known
+    to be too small.
     """
     Project.objects.select_for_update(no_key=True).get(pk=plan.project_id)  # run numbers are counted one at a time
     schema = plan.document
@@ -32,6 +34,11 @@ def propose_run(*, plan: Plan, user: Any) -> Run:
         raise PlanInvalid(
             expected="participants that are not suspended", got=", ".join(missing),
             action="Reinstate these institutions or freeze a plan without them.",
+        )
+    if obstacles := too_small(outlooks(plan.project, schema)):
+        raise BudgetExceeded(
+            expected="banks whose customers' privacy budget holds this run", got="; ".join(obstacles),
+            action="Propose a smaller epsilon, leave these banks out, or ask them to raise max_record_epsilon.",
         )
     number = (Run.objects.filter(plan__project=plan.project).aggregate(last=Max("number"))["last"] or 0) + 1
     run = Run.objects.create(plan=plan, number=number, created_by=user)

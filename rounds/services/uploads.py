@@ -16,6 +16,7 @@ from institutions.authentication import AgentIdentity
 from rounds import blobs, crashing, parts
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
+from rounds.services.privacy import take_update_statement
 from rounds.services.updates import (
     Checked,
     Whole,
@@ -42,6 +43,15 @@ def open_upload(*, identity: AgentIdentity, statement: Signed, part_bytes: int) 
         },
     )
     return upload
+
+
+def take_privacy(*, identity: AgentIdentity, statement: Signed) -> None:
+    """Book what the update costs before its first part comes, whatever becomes of it. Raises as ``take_update_statement``."""
+    manifest = open_manifest(identity, statement)
+    participation = find_participation(identity, manifest.run, manifest.round, manifest.attempt)
+    if repeated(identity, statement, manifest, participation) is None:
+        check_manifest(participation, manifest)
+        take_update_statement(identity=identity, participation=participation, manifest=manifest)
 
 
 def find_upload(identity: AgentIdentity, upload_id: str) -> Upload:

@@ -15,12 +15,13 @@ from rounds import palette
 from rounds.api.hot import stream_version
 from rounds.bundles import stream_bundle
 from rounds.evaluation_figures import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
-from rounds.exports import attached, evaluation, file_stem
+from rounds.exports import attached, evaluation, features_csv, file_stem
 from rounds.figures import Figure
 from rounds.gain_figures import gain_figure, groups_figure
 from rounds.model_card import card_of
 from rounds.selectors.appraisals import appraisals_of, group_lines
 from rounds.selectors.evaluation import Chosen, Holder, Scores, choose
+from rounds.selectors.features import features_page
 from rounds.selectors.registry import standing_of
 from rounds.selectors.scope import audience_of, version_for
 from rounds.selectors.versions import version_page
@@ -104,6 +105,23 @@ def version_evaluation(request: HttpRequest, run_id: uuid.UUID, number: int) -> 
     version = version_for(audience, run_id, number)
     response = JsonResponse(evaluation(version, audience), json_dumps_params={"ensure_ascii": False, "indent": 1})
     return attached(response, f"{file_stem(version)}-evaluation.json")
+
+
+@require_GET
+@require_role()
+def version_features(request: HttpRequest, run_id: uuid.UUID, number: int) -> HttpResponse:
+    version = version_for(audience_of(request.user), run_id, number)
+    page = features_page(version)
+    return render(request, "rounds/version/features.html", {"page": page, "version": version, "run": version.run})
+
+
+@require_GET
+@require_role()
+def version_features_csv(request: HttpRequest, run_id: uuid.UUID, number: int) -> HttpResponse:
+    """The same as a table to keep; of a scorecard with its points."""
+    version = version_for(audience_of(request.user), run_id, number)
+    response = HttpResponse(features_csv(version), content_type="text/csv; charset=utf-8")
+    return attached(response, f"{file_stem(version)}-features.csv")
 
 
 @require_GET

@@ -10,7 +10,7 @@ from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Releases
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, PrivacyLedgerLocked, PrivacyUnsound
 from clientagent.wire.ledger import GENESIS
-from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyHead
+from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyHead, SpentRelease
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import Allotted
 from clientagent.wire.privacy.heads import require_extends
@@ -194,9 +194,25 @@ def test_a_restored_backup_locks_until_people_reconcile(tmp_path):
     for attempt in (restored, a_ledger(tmp_path)):
         with pytest.raises(PrivacyLedgerLocked):
             attempt.reserve(RUN, release(1), budget=None)
-    restored.reconcile(by="operator", reason="restored from a backup", charged=[release(1)])
+    restored.reconcile(by="operator", reason="restored from a backup", charged=[SpentRelease(run=RUN, event=release(1))])
     assert restored.book.epsilon() == ledger.book.epsilon()
     restored.reserve(RUN, release(2), budget=None)
+    with pytest.raises(IllegalMove):
+        restored.release(RUN, release(1).release, reason="it never left")
+
+
+def test_a_run_that_has_ended_gives_back_what_it_did_not_use(tmp_path):
+    ledger = a_ledger(tmp_path)
+    ledger.allot(allotment(), budget=None)
+    ledger.reserve(RUN, release(1), budget=None)
+    ledger.commit(RUN, release(1).release)
+    ledger.reserve(RUN, release(2), budget=None)
+    whole = ledger.book.epsilon_with()
+    ledger.settle(RUN, reason="the run has finished")
+    assert ledger.book.epsilon_with() == ledger.book.epsilon() < whole
+    ledger.settle(RUN, reason="again changes nothing")
+    ledger.settle(OTHER_RUN, reason="nor does a run of another ledger")
+    assert a_ledger(tmp_path).book.epsilon() == ledger.book.epsilon()
 
 
 def test_a_portal_that_is_behind_locks_the_ledger_too(tmp_path):

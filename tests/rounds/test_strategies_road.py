@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,15 @@ import pytest
 from audit.models import Entry
 from clientagent.verify import verify_history
 from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.codecs import apply_delta
 from clientagent.wire.errors import LedgerBroken
 from clientagent.wire.plan import STRATEGIES
 from clientagent.wire.strategies import server_layout, uplink_layout
-from clientagent.wire.tensors import unpack
+from clientagent.wire.tensors import pack, unpack
 from clientagent.wire.weights import layout_of
-from rounds import blobs, services
+from rounds import blobs, deltas, services
 from rounds.aggregation import aggregate_round
+from rounds.clock import now
 from rounds.exports import history
 from rounds.models import Blob, ModelVersion, Round, Update
 from rounds.services.collection import forget_updates
@@ -214,3 +218,48 @@ def test_the_ledger_names_the_servers_vectors(begun):
     assert body["state_digest"] == ModelVersion.objects.get(run=run, number=1).state_id
     assert Path(blobs.path_of(body["state_digest"])).exists()
     assert layout_of(run.plan.document, run.inputs).parameters == run.parameters
+
+
+# ------------------------------------------------------------------------ what goes down
+WIDE = {"model": {"family": "mlp", "hidden": [200]}, "compression": {"codec": "topk", "share": 0.01}}
+
+
+def test_a_version_comes_as_its_difference_to_any_that_the_bank_has(begun):
+    federation = begun(**WIDE, schedule={"rounds": 3})
+    federation.round(seed=1)
+    run = federation.round(seed=5)
+    bank, layout = federation.banks[0], layout_for(run)
+    for since in (0, 1):
+        data = streamed(bank.bank.get(f"/api/v1/models/{run.pk}/2/delta?since={since}"))
+        assert len(data) < layout.file_bytes / 4
+        base = unpack(b"".join(blobs.read(run.versions.get(number=since).digest)), layout)
+        flat = apply_delta(io.BytesIO(data), base)
+        assert sha256_hex(pack(flat, layout)) == run.versions.get(number=2).digest
+
+
+def test_where_a_difference_would_not_pay_the_file_itself_is_named(begun):
+    federation = begun()
+    run = federation.round(seed=1)
+    answer = federation.banks[0].bank.get(f"/api/v1/models/{run.pk}/1/delta?since=0")
+    assert (answer.status_code, answer.json()["code"]) == (404, "base_unavailable")
+
+
+@pytest.mark.parametrize(("since", "status"), [("", 400), ("-1", 400), ("1e3", 400), ("9", 404)])
+def test_a_difference_to_no_version_is_refused(begun, since, status):
+    federation = begun()
+    run = federation.round(seed=1)
+    assert federation.banks[0].bank.get(f"/api/v1/models/{run.pk}/1/delta?since={since}").status_code == status
+
+
+def test_an_outsider_gets_no_difference(begun, outsider):
+    run = begun(**WIDE).round(seed=1)
+    assert outsider.get(f"/api/v1/models/{run.pk}/1/delta?since=0").status_code == 404
+
+
+def test_differences_that_nobody_asks_for_any_more_are_forgotten(begun):
+    federation = begun(**WIDE)
+    run = federation.round(seed=1)
+    streamed(federation.banks[0].bank.get(f"/api/v1/models/{run.pk}/1/delta?since=0"))
+    assert len(list(deltas.folder().glob("*"))) >= 1
+    services.collect(moment=now() + timedelta(days=2))
+    assert not list(deltas.folder().glob("*"))

@@ -24,7 +24,9 @@ from clientagent.wire.messages.privacy import (
     PrivacyEvent,
     PrivacyHead,
     PrivacyHeadUpdate,
+    PrivacyPosition,
     PrivacyStatement,
+    SpentRelease,
 )
 from clientagent.wire.messages.statistics import (
     CategoricalStatistics,
@@ -60,8 +62,9 @@ __all__ = [
     "Environment", "Estimate", "EvaluationCounts", "EvaluationReport", "Evidence", "Gain", "GroupCounts", "Head",
     "HeadUpdate", "Id", "Instant", "MOST_GROUPS", "ManifestAnswer", "Message", "ModelFigures", "NumericInput",
     "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice", "PreprocessingSpec",
-    "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyStatement", "Profile",
-    "Progress", "QuantileInput", "Receipt", "ReceiptAnswer", "RosterEntry", "RunManifest", "SplitCounts",
-    "StatisticsOrder", "StatisticsReport", "Text", "Unfit", "UpdateManifest", "UploadComplete", "UploadRequest",
-    "UploadState", "WoeInput", "WorkAnswer", "WorkOrder", "WorkRefusal",
+    "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyPosition",
+    "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer", "RosterEntry",
+    "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder",
+    "WorkRefusal",
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from clientagent.wire.messages.basis import Count, Digest, Instant, Message
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
 from clientagent.wire.plan import Slug
 from clientagent.wire.signing import Document, Signed
 
@@ -54,6 +54,23 @@ class PrivacyEvent(Message):
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """What a ledger is about: the bank's own name of a dataset lineage, or a project."""
 Epsilon = Annotated[float, Field(ge=0)]
+
+
+class SpentRelease(Message):
+    """A release that reached the portal, whatever became of it."""
+
+    run: Id
+    event: PrivacyEvent
+
+
+class PrivacyPosition(Message):
+    """GET privacy?subject=...: what the portal has seen of one ledger, for its bank. ``ended``: runs that spend no more."""
+
+    countersigned: Signed | None
+    locked: bool
+    epoch: Count
+    releases: list[SpentRelease]
+    ended: list[Id]
 
 
 class PrivacyHead(Document):

@@ -129,24 +129,30 @@ def noise_for(
     Raises ``BudgetExceeded`` where no noise suffices, because what is beside them costs that much alone.
     """
     others = beside or Spending(frozenset(), 0.0)
-
-    def cost(noise: float) -> float:
-        own = Spending(frozenset({(Mechanism(kind, noise, sampling_rate), steps)}), 0.0)
-        return epsilon_of(plus(own, others), delta)
-
     key = json.dumps([VERSION, kind, epsilon, delta, sampling_rate, steps, sorted(others.groups), others.failure])
     known = cache.get(key) if cache else None
-    if known is not None and cost(known) <= epsilon:
+    if known is not None and _cost(known, delta, kind, sampling_rate, steps, others) <= epsilon:
         return known
-    if epsilon_of(others, delta) >= epsilon:
-        raise BudgetExceeded(
-            expected=f"an epsilon of {epsilon:g} in all", got=f"{epsilon_of(others, delta):.4g} without any training",
-            action="Give the run a larger epsilon, or its statistics a smaller share of it.",
-        )
-    noise = _solve(cost, epsilon, start=_guess(epsilon, delta, sampling_rate, steps))
+    noise = _least_noise(epsilon, delta, kind, sampling_rate, steps, others)
     if cache:
         cache.put(key, noise)
     return noise
+
+
+def _cost(noise: float, delta: float, kind: Kind, rate: float, steps: int, others: Spending) -> float:
+    return epsilon_of(plus(Spending(frozenset({(Mechanism(kind, noise, rate), steps)}), 0.0), others), delta)
+
+
+@lru_cache(maxsize=256)
+def _least_noise(epsilon: float, delta: float, kind: Kind, rate: float, steps: int, others: Spending) -> float:
+    if (spent := epsilon_of(others, delta)) >= epsilon:
+        raise BudgetExceeded(
+            expected=f"an epsilon of {epsilon:g} in all", got=f"{spent:.4g} without any training",
+            action="Give the run a larger epsilon, or its statistics a smaller share of it.",
+        )
+    return _solve(
+        lambda noise: _cost(noise, delta, kind, rate, steps, others), epsilon, start=_guess(epsilon, delta, rate, steps)
+    )
 
 
 def _guess(epsilon: float, delta: float, rate: float, steps: int) -> float:

@@ -18,7 +18,7 @@ from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import Count, Digest, Id, Message, Text
-from clientagent.wire.messages.privacy import PrivacyEvent
+from clientagent.wire.messages.privacy import PrivacyEvent, SpentRelease
 from clientagent.wire.plan import Slug
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.events import Spending, plus, together
@@ -86,7 +86,7 @@ class Reconciled(Message):
     by: Text
     reason: Text
     epoch: Count
-    charged: list[PrivacyEvent] = Field(max_length=100_000)
+    charged: list[SpentRelease] = Field(max_length=100_000)
 
 
 BODIES: dict[Fact, type[Message]] = {
@@ -113,7 +113,8 @@ class RunBook:
 
     @property
     def promised(self) -> Spending:
-        return together(self.events) if self.closed else self.allotted.spending
+        has_more = self.closed or self.updates > self.allotted.updates
+        return together(self.events) if has_more else self.allotted.spending
 
     @property
     def epsilon(self) -> float:
@@ -157,7 +158,14 @@ class Book:
             case Reconciled():
                 _require(body.epoch == self.epoch + 1, f"reconciliation {self.epoch + 1}", str(body.epoch))
                 self.epoch = body.epoch
-                self.charged += body.charged
+                for spent in body.charged:
+                    self._charge(spent)
+
+    def _charge(self, spent: SpentRelease) -> None:
+        if spent.run in self.runs:
+            self.runs[spent.run].releases[spent.event.release] = spent.event, True
+        else:
+            self.charged.append(spent.event)
 
     def run(self, run: str) -> RunBook:
         _require(run in self.runs, "a run with an allotment", run)

@@ -1,0 +1,114 @@
+"""``fedagent privacy``: what plans have cost this bank's customers, and how to go on after a restored backup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from clientagent.cli.output import bad, facts, good, print_json, table
+
+if TYPE_CHECKING:
+    from clientagent.home import Home
+    from clientagent.privacy.ledger import PrivacyLedger
+
+app = typer.Typer(invoke_without_command=True, help="What was spent of the customers' privacy.", rich_markup_mode=None)
+
+
+@app.callback()
+def privacy(context: typer.Context, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        show(home, as_json)
+
+
+@app.command("show")
+def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Epsilon of each lineage over all plans: spent, set aside for open runs, and this bank's bound."""
+    from clientagent.home import Home
+    from clientagent.policy import load_policy
+
+    here = Home(home)
+    here.require_identity()
+    budget = load_policy(here.policy_path).accept.max_record_epsilon
+    found = [_facts(ledger, budget) for ledger in _ledgers(here)]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        typer.echo("Nothing was spent: no plan with differential privacy has run here.")
+    for one in found:
+        facts([
+            ("Lineage", one["lineage"]), ("Spent", f"epsilon {one['epsilon']:.4g} at delta {one['delta']:g}"),
+            ("With open runs", f"epsilon {one['epsilon_promised']:.4g}"),
+            ("Bound", "none (max_record_epsilon in policy.toml)" if budget is None else f"epsilon {budget:g}"),
+            ("Entries", f"{one['entries']}, reconciled {one['epoch']} times"),
+        ])  # fmt: skip
+        table(["run", "project", "epsilon", "of", "updates", "state"], [
+            (run["run"][:8], run["project"], f"{run['epsilon']:.4g}", f"{run['allowed']:g}", run["updates"], run["state"])
+            for run in one["runs"]
+        ])  # fmt: skip
+        if one["locked"]:
+            bad(f"Locked: {one['locked']}")
+            typer.echo("  Compare both sides, then: fedagent privacy reconcile --lineage NAME --reason TEXT")
+
+
+@app.command("reconcile")
+def reconcile(
+    lineage: Annotated[str, typer.Option("--lineage", metavar="NAME", help="The lineage that policy.toml names.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was compared and found.")],
+    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Go on after the ledger was locked: what the portal saw leave and this bank forgot is charged. Stop the agent first.
+
+    An administrator confirms the reconciliation at the portal, on the institution's page.
+    """
+    from clientagent.home import Home
+    from clientagent.portal import Portal
+    from clientagent.privacy.desk import ledger_of
+    from clientagent.transport import Transport
+    from clientagent.wire.errors import Malformed
+
+    if not reason.strip():
+        raise Malformed(expected="--reason with a sentence", got="nothing", action="Say what was compared and found.")
+    here = Home(home)
+    identity = here.require_identity()
+    with here.locked():
+        ledger = ledger_of(here, lineage)
+        transport = Transport(identity.portal, here.key)
+        try:
+            position = Portal(transport, here).privacy(lineage)
+        finally:
+            transport.close()
+        known = {name for run in ledger.book.runs.values() for name, (_, left) in run.releases.items() if left}
+        charged = [spent for spent in position.releases if spent.event.release not in known]
+        ledger.reconcile(by=identity.name, reason=reason.strip(), charged=charged)
+    result = {"lineage": lineage, "charged": len(charged), "epoch": ledger.book.epoch, "epsilon": ledger.book.epsilon()}
+    if as_json:
+        print_json(result)
+        return
+    good(f"Reconciled: {len(charged)} forgotten releases are charged; epsilon {ledger.book.epsilon():.4g} is spent.")
+    typer.echo("Ask an administrator to confirm it on the portal's page of your institution, then start the agent.")
+
+
+def _ledgers(home: Home) -> list[PrivacyLedger]:
+    from clientagent.privacy.desk import ledger_of
+    from clientagent.privacy.ledger import lineages
+
+    return [ledger_of(home, lineage) for lineage in lineages(home.privacy_path)]
+
+
+def _facts(ledger: PrivacyLedger, budget: float | None) -> dict[str, Any]:
+    book, lock = ledger.book, ledger.lock
+    return {
+        "lineage": ledger.lineage, "epsilon": book.epsilon(), "epsilon_promised": book.epsilon_with(), "delta": book.delta,
+        "budget": budget, "entries": ledger.seq, "epoch": book.epoch,
+        "locked": f"expected {lock.expected}, got {lock.got}" if lock else "",
+        "runs": [
+            {
+                "run": run, "project": one.allotted.project, "epsilon": one.epsilon, "allowed": one.allotted.epsilon,
+                "delta": one.allotted.delta, "updates": one.updates, "state": "closed" if one.closed else "open",
+            }
+            for run, one in book.runs.items()
+        ],
+    }  # fmt: skip
