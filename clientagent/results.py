@@ -16,6 +16,8 @@ from clientagent.wire.scorecard import as_csv, scorecard
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, pack
 
+PERSONAL = "personal.safetensors"
+"""Ditto's model of this bank, beside the result that it was held near; it never leaves."""
 MENDED_BY_WAITING = (PortalUnreachable, TooManyRequests)
 
 log = logging.getLogger("fedagent.results")
@@ -60,13 +62,17 @@ def report_appraisal(home: Home, portal: Portal, order: WorkOrder, make: Callabl
         log.info("version %d is appraised", order.base_number)
 
 
-def collect(home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array) -> Signed:
+def collect(
+    home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array, personal: Array | None = None
+) -> Signed:
     """Store the run's result with all that is needed to score with it. ``weights`` were checked against the order's digest."""
     folder = home.model_folder(order.run, order.base_number)
     signed = read_document(folder / "acknowledgement.json", Signed)
     if signed is not None and parse(Acknowledgement, signed.document).version_digest == order.base_digest:
         return signed
     write_atomic(folder / "weights.safetensors", pack(weights, terms.layout))
+    if personal is not None:
+        write_atomic(folder / PERSONAL, pack(personal, terms.layout))
     write_document(folder / "preprocessing.json", terms.answer.preprocessing)
     write_document(folder / "plan.json", terms.plan)
     write_document(folder / "manifest.json", terms.answer.manifest)

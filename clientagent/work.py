@@ -115,10 +115,7 @@ class Worker:
         """Everything that happens at the bank. What comes back is finished and on disk."""
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
-            signed = collect(self._home, self._portal, terms, order, self._bases.weights(terms, order))
-            if wants_appraisal(terms.plan):
-                report_appraisal(self._home, self._portal, order, lambda: self._appraise(terms, order))
-            return signed
+            return self._collect(terms, order)
         if order.kind == "evaluate":
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
@@ -270,11 +267,21 @@ class Worker:
         log.info("version %d evaluated", order.base_number)
         return answer
 
-    def _appraise(self, terms: Terms, order: WorkOrder) -> Appraisal:
-        if sends_gain(terms.plan) and needs_torch(terms.plan):
-            self._load_torch()
-        personal = terms.memory.recall(order.aggregated).get("personal")
-        return appraise(terms.plan, order, self._bases.weights(terms, order), self._inputs(terms, order), personal)
+    def _collect(self, terms: Terms, order: WorkOrder) -> Signed:
+        """Store the result, say what it is worth where the plan lets the bank, and only then acknowledge it."""
+        is_ditto = terms.plan.strategy.name == "ditto"
+        personal = terms.memory.recall(order.aggregated).get("personal") if is_ditto else None
+        weights = self._bases.weights(terms, order)
+        signed = collect(self._home, self._portal, terms, order, weights, personal)
+
+        def made() -> Appraisal:
+            if sends_gain(terms.plan) and needs_torch(terms.plan):
+                self._load_torch()
+            return appraise(terms.plan, order, weights, self._inputs(terms, order), personal)
+
+        if wants_appraisal(terms.plan):
+            report_appraisal(self._home, self._portal, order, made)
+        return signed
 
     def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
