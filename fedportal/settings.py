@@ -165,6 +165,16 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+if _bucket := env.str("BLOBS_S3_BUCKET", default=""):
+    STORAGES["blobs"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": _bucket, "location": env.str("BLOBS_S3_PREFIX", default=""), "default_acl": None,
+            "endpoint_url": env.str("BLOBS_S3_ENDPOINT", default="") or None, "file_overwrite": True,
+            "region_name": env.str("BLOBS_S3_REGION", default="us-east-1"), "signature_version": "s3v4",
+            "addressing_style": env.str("BLOBS_S3_ADDRESSING", default="auto"), "querystring_auth": False,
+        },
+    }
 STATIC_URL = "/static/"
 STATIC_ROOT = FEDPORTAL_DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -20,17 +20,20 @@ from rounds.algorithms.registry import strategy_named
 from rounds.algorithms.strategy import Facts
 from rounds.models import Round, Run
 from rounds.services.buffer import in_manifest_order
+from rounds.services.masked import is_masked
 from rounds.services.rounds import Aggregated
+from rounds.unmasking import store_mean
 
 
 def aggregate_round(
-    round_: Round, layout: Layout, *, on_block: Callable[[float], object], updates: Sequence[Path] | None = None, mean: str = ""
+    round_: Round, layout: Layout, *, on_block: Callable[[float], object], updates: Sequence[Path] | None = None
 ) -> Aggregated:
     """Compute the next version in the order of the manifest that the closing round has committed.
 
-    ``updates``: plain files to read in place of the stored ones, in the same order. ``mean``: the digest of an opened mean, which
-    takes the place of masked updates. Raises ``Overflowed`` and ``OSError``.
+    ``updates``: plain files to read in place of the stored ones, in the same order. Masked updates are opened first: their mean
+    is what the strategy sees. Raises ``Overflowed``, ``RingExceeded``, ``ShareInvalid`` and ``OSError``.
     """
+    mean = store_mean(round_, layout, on_block=on_block) if is_masked(round_.run) else ""
     job = job_of(round_, layout, updates=updates, mean=mean)
     kept = job.files.state.layout if job.files.state else None
     with blobs.writing() as writer, _state_writer(kept) as state:
@@ -44,7 +47,7 @@ def aggregate_round(
 
 
 def job_of(round_: Round, layout: Layout, *, updates: Sequence[Path] | None = None, mean: str = "") -> Job:
-    """Rule, facts and files of a closed round."""
+    """Rule, facts and files of a closed round. ``mean``: the digest of an opened mean, which takes the place of masked updates."""
     run = round_.run
     manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
     facts = facts_of(manifest, run)
