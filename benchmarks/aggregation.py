@@ -1,16 +1,15 @@
 """Aggregation from bytes on disk: 10 updates of 10 million parameters, each side in fresh processes, in turn; medians of 3.
 
 Ours: ``rounds.algorithms.blocks.aggregate`` with FedAvg, reading and writing included. Beside it Flower's FedAvg from the
-same bytes, where ``flwr`` is installed, here or for the Python that ``FLOWER_PYTHON`` names (a throwaway environment). Memory is what the
-process grew beyond its imports; the processor's time is steadier than the clock's where a machine is shared.
+same bytes, where it is found (``benchmarks.peers``). Memory is what the process grew beyond its imports; the processor's time
+is steadier than the clock's where a machine is shared. Then ours alone for 10, 50 and 200 institutions of the same size: the
+memory must not grow with them. More than ten share the bytes of ten (links to the files), which no part of the reading knows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,21 +20,32 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.memory import peak_kib
+from benchmarks.peers import NO_FLOWER, flower_python
+
 BANKS, PARAMETERS, REPEATS = 10, 10_000_000, 3
+COHORTS = (10, 50, 200)
 HEADER = 8
 UNITS = ("ms", "cpu_ms", "mib")
 
 
 def run() -> Iterator[str]:
-    has_flower = "FLOWER_PYTHON" in os.environ or importlib.util.find_spec("flwr")
-    sides = ["ours"] + (["flower"] if has_flower else [])
+    pythons = {"ours": sys.executable, "flower": flower_python()}
+    sides = {side: python for side, python in pythons.items() if python}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_updates(folder)
         figures: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for _ in range(REPEATS):
-            for side in sides:
-                figures[side].append(_measure(side, folder))
+            for side, python in sides.items():
+                figures[side].append(_measure(side, python, folder, BANKS))
+        yield from _beside_each_other(figures)
+        for banks in COHORTS:
+            row = _measure("ours", sys.executable, folder, banks)
+            yield f"ours, {banks:>3} institutions {row['ms']:6.0f} ms  {row['mib']:4.0f} MiB"
+
+
+def _beside_each_other(figures: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     best = {side: {key: statistics.median(row[key] for row in rows) for key in UNITS} for side, rows in figures.items()}
     for side, row in best.items():
         yield f"{side:<8} {row['ms']:8.0f} ms  {row['cpu_ms']:8.0f} ms of processor  {row['mib']:8.0f} MiB"
@@ -43,7 +53,7 @@ def run() -> Iterator[str]:
         ratios = {unit: best["flower"][unit] / best["ours"][unit] for unit in UNITS}
         yield f"ratio    {ratios['ms']:8.1f} x   {ratios['cpu_ms']:8.1f} x               {ratios['mib']:8.1f} x   (targets 8 and 10)"
     else:
-        yield "flower   not installed (pip install flwr): no row beside ours"
+        yield NO_FLOWER
 
 
 def _write_updates(folder: Path) -> None:
@@ -53,23 +63,26 @@ def _write_updates(folder: Path) -> None:
         (folder / f"{i}.bin").write_bytes(b"\0" * HEADER + values.tobytes())
 
 
-def _measure(side: str, folder: Path) -> dict[str, float]:
-    python = os.environ.get("FLOWER_PYTHON", sys.executable) if side == "flower" else sys.executable
-    done = subprocess.run([python, "-m", "benchmarks.aggregation", side, str(folder)], capture_output=True, check=True)
+def _measure(side: str, python: str, folder: Path, banks: int) -> dict[str, float]:
+    for i in range(BANKS + 1, banks + 1):
+        if not (link := folder / f"{i}.bin").exists():
+            link.hardlink_to(folder / f"{(i - 1) % BANKS + 1}.bin")
+    argv = [python, "-m", "benchmarks.aggregation", side, str(folder), str(banks)]
+    done = subprocess.run(argv, capture_output=True, check=True)
     row: dict[str, float] = json.loads(done.stdout)
     return row
 
 
-def _ours(folder: Path) -> None:
+def _ours(folder: Path, banks: int) -> None:
     from clientagent.wire.plan import Strategy
     from rounds.algorithms.blocks import RoundFiles, Sink, aggregate
     from rounds.algorithms.fedavg import STRATEGY
     from rounds.algorithms.files import FlatFile, Uploads
     from rounds.algorithms.strategy import Facts
 
-    uploads = Uploads([folder / f"{i + 1}.bin" for i in range(BANKS)], {"update": HEADER})
-    alike, ones = np.full(BANKS, 1 / BANKS), np.ones(BANKS)
-    facts = Facts(Strategy(name="fedavg"), alike, alike, ones, ones, ones, 1, BANKS, 0.01)
+    uploads = Uploads([folder / f"{i + 1}.bin" for i in range(banks)], {"update": HEADER})
+    alike, ones = np.full(banks, 1 / banks), np.ones(banks)
+    facts = Facts(Strategy(name="fedavg"), alike, alike, ones, ones, ones, 1, banks, 0.01)
     digest = hashlib.sha256()
     with (folder / "result.bin").open("wb") as result:
 
@@ -80,36 +93,30 @@ def _ours(folder: Path) -> None:
         aggregate(STRATEGY, facts, RoundFiles(FlatFile(folder / "0.bin", HEADER), uploads, PARAMETERS), Sink(write))
 
 
-def _flower(folder: Path) -> None:
+def _flower(folder: Path, banks: int) -> None:
     from flwr.common import FitRes, Status, ndarrays_to_parameters  # type: ignore[import-not-found]
     from flwr.server.strategy import FedAvg  # type: ignore[import-not-found]
 
     results = []
-    for i in range(1, BANKS + 1):
+    for i in range(1, banks + 1):
         values = np.frombuffer((folder / f"{i}.bin").read_bytes()[HEADER:], np.float32)
         results.append((None, FitRes(Status(0, ""), ndarrays_to_parameters([values]), 100, {})))
     FedAvg().aggregate_fit(1, results, [])
 
 
-def _child(side: str, folder: Path) -> None:
+def _child(side: str, folder: Path, banks: int) -> None:
     work = {"ours": _ours, "flower": _flower}[side]
     if side == "flower":
         import flwr.server.strategy  # type: ignore[import-not-found]  # noqa: F401 - imports are not measured
     else:
         import rounds.algorithms.blocks  # noqa: F401
-    before = _peak_kib()
+    before = peak_kib()
     started, busy = time.perf_counter(), time.process_time()
-    work(folder)
+    work(folder, banks)
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    grown = _peak_kib() - before
+    grown = peak_kib() - before
     print(json.dumps({"ms": seconds * 1000, "cpu_ms": busy * 1000, "mib": grown / 1024}))
 
 
-def _peak_kib() -> int:
-    """VmHWM, because getrusage hands a parent's peak down to its children."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-
-
 if __name__ == "__main__":
-    _child(sys.argv[1], Path(sys.argv[2]))
+    _child(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,57 +1,109 @@
-"""Robust rules on 20 updates of a million parameters, in turn with Flower's where ``flwr`` is installed; medians of 5, CPU time.
+"""Robust rules on 20 updates of a million parameters, in turn with Flower's where it is found; medians of 5, CPU time.
 
-Ours read the updates from disk and write the version; Flower's work on arrays that are already there.
+Ours read the updates from disk and write the version; Flower's work on arrays that are already there. Each side is one process
+that does a rule each time it is told to.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers import NO_FLOWER, flower_python
+
 BANKS, PARAMETERS, REPEATS = 20, 1_000_000, 5
 RULES = ("median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping", "norm_bound")
+COMPARED = {"median", "trimmed_mean", "krum"}
+TARGET = 4
+Work = Callable[[], object]
 
 
 def run() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rng = np.random.default_rng(0)
-        updates = [1e-3 * rng.standard_normal(PARAMETERS, np.float32) for _ in range(BANKS)]
-        for i, update in enumerate([np.zeros(PARAMETERS, np.float32), *updates]):
-            (folder / f"{i}.bin").write_bytes(update.tobytes())
-        theirs = _flowers(updates)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _write_updates(folder)
+        ours = stack.enter_context(_Side("ours", sys.executable, folder))
+        python = flower_python()
+        flower = stack.enter_context(_Side("flower", python, folder)) if python else None
         for rule in RULES:
-            yield _row(rule, _ours(folder, rule), theirs.get(rule))
-    if not theirs:
-        yield "flower   not installed (pip install flwr): no figures beside ours"
+            yield _row(rule, ours, flower if flower and rule in flower.rules else None)
+    if not python:
+        yield NO_FLOWER
 
 
-def _row(rule: str, ours: Callable[[], object], flower: Callable[[], object] | None) -> str:
-    times: dict[str, list[float]] = {"ours": [], "flower": []}
+def _row(rule: str, ours: _Side, flower: _Side | None) -> str:
+    mine, theirs = [], []
     for _ in range(REPEATS):
-        times["ours"].append(_milliseconds(ours))
-        if flower is not None:
-            times["flower"].append(_milliseconds(flower))
-    mine = statistics.median(times["ours"])
-    if flower is None:
-        return f"{rule:<17} {mine:6.0f} ms"
-    other = statistics.median(times["flower"])
-    return f"{rule:<17} {mine:6.0f} ms   flower {other:6.0f} ms   ratio {other / mine:5.1f} x"
+        mine.append(ours.milliseconds(rule))
+        if flower:
+            theirs.append(flower.milliseconds(rule))
+    text = f"{rule:<17} {statistics.median(mine):6.0f} ms"
+    if not flower:
+        return text
+    ratio, target = statistics.median(theirs) / statistics.median(mine), f" (target {TARGET})" if rule in COMPARED else ""
+    return f"{text}   flower {statistics.median(theirs):6.0f} ms   ratio {ratio:5.1f} x{target}"
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return 1000 * (time.process_time() - started)
+def _write_updates(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(BANKS + 1):
+        update = 1e-3 * rng.standard_normal(PARAMETERS, np.float32) if i else np.zeros(PARAMETERS, np.float32)
+        (folder / f"{i}.bin").write_bytes(update.astype(np.float32).tobytes())
 
 
-def _ours(folder: Path, rule: str) -> Callable[[], object]:
+class _Side:
+    """A process of one side: told a rule, it says the milliseconds of processor that it took."""
+
+    def __init__(self, side: str, python: str, folder: Path) -> None:
+        self._name = side
+        argv = [python, "-m", "benchmarks.robust", side, str(folder)]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.rules = self._said().split()
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+    def milliseconds(self, rule: str) -> float:
+        assert self._process.stdin
+        self._process.stdin.write(f"{rule}\n")
+        self._process.stdin.flush()
+        return float(self._said())
+
+    def _said(self) -> str:
+        """Its next line; what else it, or its libraries, may print is passed over."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("> "):
+                return line[2:].strip()
+        raise RuntimeError(f"{self._name} ended with {self._process.wait()} in the middle of the comparison")
+
+
+def _obey(works: Mapping[str, Work]) -> None:
+    print(">", *works, flush=True)
+    for line in sys.stdin:
+        began = time.process_time()
+        works[line.strip()]()
+        print(f"> {1000 * (time.process_time() - began)}", flush=True)
+
+
+def _ours(folder: Path) -> dict[str, Work]:
+    return {rule: _our_rule(folder, rule) for rule in RULES}
+
+
+def _our_rule(folder: Path, rule: str) -> Work:
     from clientagent.wire.plan import Strategy
     from clientagent.wire.strategies import server_layout
     from rounds.algorithms.blocks import RoundFiles, Sink, aggregate
@@ -73,15 +125,17 @@ def _ours(folder: Path, rule: str) -> Callable[[], object]:
     return work
 
 
-def _flowers(updates: list[np.ndarray]) -> dict[str, Callable[[], object]]:
-    if not importlib.util.find_spec("flwr"):
-        return {}
+def _flower(folder: Path) -> dict[str, Work]:
     from flwr.server.strategy import aggregate as flower  # type: ignore[import-not-found]
 
-    results = [([update], 100) for update in updates]
+    results = [([np.fromfile(folder / f"{i + 1}.bin", np.float32)], 100) for i in range(BANKS)]
     return {
         "median": lambda: flower.aggregate_median(results),
         "trimmed_mean": lambda: flower.aggregate_trimmed_avg(results, 0.05),
         "krum": lambda: flower.aggregate_krum(results, 1, 0),
         "multikrum": lambda: flower.aggregate_krum(results, 1, BANKS - 1),
     }
+
+
+if __name__ == "__main__":
+    _obey({"ours": _ours, "flower": _flower}[sys.argv[1]](Path(sys.argv[2])))

@@ -11,7 +11,7 @@ from clientagent.approval import can_train
 from clientagent.books import Books
 from clientagent.files import read_document
 from clientagent.home import Home
-from clientagent.results import PERSONAL
+from clientagent.results import personal_of
 from clientagent.wire.canonical import parse_json, sha256_hex
 from clientagent.wire.errors import DigestMismatch, NotFound, PlanUnsupported
 from clientagent.wire.messages import Acknowledgement, Appraisal, Gain, PreprocessingSpec, StatisticsReport
@@ -59,9 +59,7 @@ def _gain(home: Home, folder: Path, word: Acknowledgement, plan: Plan) -> Gain:
         data_digest=parse(StatisticsReport, reported.document).data_digest,
     )
     layout = layout_of(plan, len(spec.input_names))
-    own = folder / PERSONAL
-    personal = unpack(own.read_bytes(), layout) if own.exists() else None
-    return gain_of(plan, unpack(data, layout), prepared, personal)
+    return gain_of(plan, unpack(data, layout), prepared, personal_of(folder, layout))
 
 
 def _result(home: Home, run: str) -> tuple[Path, Acknowledgement]:

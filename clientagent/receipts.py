@@ -40,10 +40,12 @@ class Audited:
     receipt: Receipt | None
     problem: str
     privacy: Protection | None = None
+    masked: bool = False
 
     def as_json(self) -> dict[str, Any]:
         fields = self.receipt.model_dump() if self.receipt else dict.fromkeys(Receipt.model_fields, "")
-        return {**fields, "id": self.id, "problem": self.problem, "privacy": asdict(self.privacy) if self.privacy else None}
+        privacy = asdict(self.privacy) if self.privacy else None
+        return {**fields, "id": self.id, "masked": self.masked, "problem": self.problem, "privacy": privacy}
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,18 @@ def audit(home: Home) -> Iterator[Audited]:
 
 
 def _audit(home: Home, path: Path) -> Audited:
-    receipt = said = None
+    receipt, said, masked = None, None, False
     try:
         stored = read_document(path, StoredReceipt)
         if stored is None:
             return Audited(path.stem, None, "the file is gone")
         receipt = parse(Receipt, stored.receipt.document)
+        masked = stored.statement.document.get("masked") is not None
         said = protection(home, stored.statement)
         _check(home, stored)
     except Refusal as error:
-        return Audited(path.stem, receipt, error.sentence, said)
-    return Audited(path.stem, receipt, "", said)
+        return Audited(path.stem, receipt, error.sentence, said, masked)
+    return Audited(path.stem, receipt, "", said, masked)
 
 
 def _check(home: Home, stored: StoredReceipt) -> None:

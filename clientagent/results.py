@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from clientagent.approval import utc_now
 from clientagent.files import read_document, write_atomic, write_document
@@ -14,10 +15,10 @@ from clientagent.wire.errors import BaseMismatch, PortalUnreachable, Refusal, To
 from clientagent.wire.messages import Acknowledgement, Appraisal, EvaluationCounts, EvaluationReport, WorkOrder
 from clientagent.wire.scorecard import as_csv, scorecard
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.tensors import Array, pack
+from clientagent.wire.tensors import Array, Layout, pack, unpack
 
 PERSONAL = "personal.safetensors"
-"""Ditto's model of this bank, beside the result that it was held near; it never leaves."""
+"""Beside a version: the model that this bank trained for itself (Ditto). Nobody signed it, and nobody else has it."""
 MENDED_BY_WAITING = (PortalUnreachable, TooManyRequests)
 
 log = logging.getLogger("fedagent.results")
@@ -62,16 +63,22 @@ def report_appraisal(home: Home, portal: Portal, order: WorkOrder, make: Callabl
         log.info("version %d is appraised", order.base_number)
 
 
-def collect(
-    home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array, personal: Array | None = None
-) -> Signed:
-    """Store the run's result with all that is needed to score with it. ``weights`` were checked against the order's digest."""
+def personal_of(folder: Path, layout: Layout) -> Array | None:
+    """The bank's own model beside a stored result, where the plan made one."""
+    path = folder / PERSONAL
+    return unpack(path.read_bytes(), layout) if path.exists() else None
+
+
+def collect(home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array) -> Signed:
+    """Store the run's result with all that is needed to score with it, and this bank's own model where the plan made one.
+
+    ``weights`` were checked against the order's digest."""
     folder = home.model_folder(order.run, order.base_number)
     signed = read_document(folder / "acknowledgement.json", Signed)
     if signed is not None and parse(Acknowledgement, signed.document).version_digest == order.base_digest:
         return signed
     write_atomic(folder / "weights.safetensors", pack(weights, terms.layout))
-    if personal is not None:
+    if (personal := terms.memory.recall(order.aggregated).get("personal")) is not None:
         write_atomic(folder / PERSONAL, pack(personal, terms.layout))
     write_document(folder / "preprocessing.json", terms.answer.preprocessing)
     write_document(folder / "plan.json", terms.plan)

@@ -32,7 +32,7 @@ from clientagent.privacy.desk import PrivacyDesk
 from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
-from clientagent.results import collect, report_appraisal, report_evaluation
+from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
 from clientagent.runs import WorkFolder
 from clientagent.strategies import Given
 from clientagent.warmup import Warmup
@@ -71,6 +71,7 @@ from clientagent.wire.messages import (
     WorkOrder,
     WorkRefusal,
 )
+from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.strategies import needs_torch, uplink_layout
 from clientagent.wire.tensors import Array
@@ -169,7 +170,7 @@ class Worker:
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
-        out = outgoing(terms.plan, given, made, terms.manifest.inputs, seed=seed)
+        out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
         return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
@@ -240,7 +241,8 @@ class Worker:
         passing: tuple[type[Refusal], ...] = PASSING
         try:
             with self._faults.phase(order.round, PHASES[notice.stage]):
-                seat = Seat(self._home, self._portal, terms_of(self._home, self._portal, order), order, work)
+                asked = order.model_copy(update={"epoch": notice.epoch})  # a notice is of today, though its order may be older
+                seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
                 word = word_of(seat, notice)
                 passing = PASSING + ON_THE_WAY + (StageClosed,)
                 return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
@@ -269,14 +271,13 @@ class Worker:
 
     def _collect(self, terms: Terms, order: WorkOrder) -> Signed:
         """Store the result, say what it is worth where the plan lets the bank, and only then acknowledge it."""
-        is_ditto = terms.plan.strategy.name == "ditto"
-        personal = terms.memory.recall(order.aggregated).get("personal") if is_ditto else None
         weights = self._bases.weights(terms, order)
-        signed = collect(self._home, self._portal, terms, order, weights, personal)
+        signed = collect(self._home, self._portal, terms, order, weights)
 
         def made() -> Appraisal:
             if sends_gain(terms.plan) and needs_torch(terms.plan):
                 self._load_torch()
+            personal = personal_of(self._home.model_folder(order.run, order.base_number), terms.layout)
             return appraise(terms.plan, order, weights, self._inputs(terms, order), personal)
 
         if wants_appraisal(terms.plan):
@@ -309,6 +310,13 @@ class Worker:
     def _tell(self, order: WorkOrder, phase: str, **where: int) -> None:
         fields = {"run": order.run, "round": order.round, "attempt": order.attempt, "phase": phase, **where}
         self._reporter.tell(parse(Progress, fields))
+
+
+def _sent_as(plan: Plan) -> Plan:
+    """Under secure aggregation an update waits as it is; the ring's words are its codec."""
+    if plan.privacy.secure_aggregation is None:
+        return plan
+    return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
 
 
 def _environment(made: Contribution) -> Environment:

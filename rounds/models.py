@@ -278,6 +278,7 @@ class Cohort(models.Model):
     deadline_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="+")
+    mean_norm = models.FloatField(null=True)
 
     class Meta:
         ordering = ["number"]

@@ -27,9 +27,11 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
     elif not rows:
         typer.echo("No receipt yet: nothing has left this bank.")
     else:
-        table(["at (UTC)", "subject", "run", "round", "bytes", "outcome", "epsilon", "of run", "noise", "clipped", "entry", "verified"], [
-            (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "", row["outcome"],
-             *_privacy(row["privacy"]), f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
+        names = ["at (UTC)", "subject", "run", "round", "bytes", "masked", "outcome", "epsilon", "of run", "noise", "clipped"]
+        table([*names, "entry", "verified"], [
+            (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "",
+             "yes" if row["masked"] else "", row["outcome"], *_privacy(row["privacy"]),
+             f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
         ])  # fmt: skip
         if not broken:
             good(f"{len(rows)} receipts verify.")

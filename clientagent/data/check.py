@@ -78,7 +78,7 @@ class _Check:
         if self.labelled:
             wanted[self.plan.label.name] = CategoryReader(self.plan.label.name)
         for name in list(wanted):
-            if problem := _header_problem(name, source.names):
+            if problem := header_problem(name, source.names):
                 self.problems.append(problem)
                 del wanted[name]
         return wanted
@@ -88,7 +88,7 @@ class _Check:
         name = self.plan.evaluation.segment
         if name is None or not self.labelled:
             return None
-        if problem := _header_problem(name, source.names):
+        if problem := header_problem(name, source.names):
             self.problems.append(problem)
             return None
         return CategoryReader(name)
@@ -120,6 +120,9 @@ class _Check:
         seen = ", ".join(repr(label.values[i])[:40] for i in np.argsort(-counts, kind="stable")[:5])
         if not label.values:
             self.problems.append(Finding(name, "the label is missing in every row"))
+        elif positive == "1" and label.values == ["0"]:
+            reason = "every row is 0: a bank of good customers alone may take part, but has no AUC of its own"
+            self.warnings.append(Finding(name, reason))
         elif not labels.any():
             reason = f"no row has the positive value {positive!r}; the column holds {seen}"
             self.problems.append(Finding(name, reason, f"no row has the positive value {positive!r}"))
@@ -161,7 +164,7 @@ class _Check:
             self.problems.append(Finding(feature.name, reason, "holds values outside the plan's categories"))
 
 
-def _header_problem(name: str, header: list[str]) -> Finding | None:
+def header_problem(name: str, header: list[str]) -> Finding | None:
     found = header.count(column_name(name))
     if found == 1:
         return None

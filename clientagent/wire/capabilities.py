@@ -25,7 +25,7 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
         (plan.privacy.institution_dp is not None, "privacy.institution_dp", "null"),
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
         (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),
-        (masked and plan.compression.codec != "none", "compression.codec", "none under secure aggregation"),
+        (masked and plan.compression.codec not in ("none", "int8"), "compression.codec", "none or int8 under secure aggregation"),
         (plan.evaluation.segment is not None and masked, "evaluation.segment", "null under secure aggregation"),
         (plan.evaluation.segment is not None and private, "evaluation.segment", "null under record-level privacy"),
         (plan.evaluation.gains and private, "evaluation.gains", "false under record-level privacy"),

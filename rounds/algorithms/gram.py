@@ -17,6 +17,8 @@ from rounds.algorithms.strategy import Block, Wide
 BITS = 20
 WIDEST = 2 ** (53 - 2 * BITS)
 FARTHEST = 1e4
+HUGE = 2.0**100
+"""Numbers so small that their scaling would pass this are scaled in float64."""
 
 
 def gram(pieces: Iterable[Block], rows: int) -> Wide:
@@ -24,10 +26,7 @@ def gram(pieces: Iterable[Block], rows: int) -> Wide:
     total = np.zeros((rows, rows))
     for piece in pieces:
         whole, units = to_whole(piece)
-        for i in range(rows):
-            products = np.vecdot(whole[i], whole[i:]) * (units[i] * units[i:])
-            total[i, i:] += products
-            total[i + 1 :, i] += products[1:]
+        total += (whole @ whole.T) * (units[:, None] * units)
     return total
 
 
@@ -46,8 +45,11 @@ def to_whole(piece: Block) -> tuple[Wide, Wide]:
         raise ValueError(f"a piece of {piece.shape[1]} columns would not be exact; at most {WIDEST}")
     largest = np.maximum(piece.max(axis=1, initial=0), -piece.min(axis=1, initial=0))
     exponents = np.frexp(largest.astype(np.float64))[1]
-    whole = piece * np.ldexp(1.0, BITS - exponents)[:, None]
-    return np.rint(whole, out=whole), np.ldexp(1.0, exponents - BITS)
+    scaling = np.ldexp(1.0, BITS - exponents)[:, None]
+    if piece.dtype == np.float32 and scaling.max(initial=0) < HUGE:
+        scaling = scaling.astype(np.float32)  # powers of two: exact here too, and twice as fast
+    whole = piece * scaling
+    return np.rint(whole, out=whole).astype(np.float64, copy=False), np.ldexp(1.0, exponents - BITS)
 
 
 def distances(products: Wide) -> Wide:

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from clientagent.wire.cohort_orders import UpdateReady
 from clientagent.wire.errors import BaseMismatch, CountsInvalid, IllegalMove, Malformed, ManifestMismatch, NotFound
-from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, update_segments
+from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, rotated_bound, update_segments
 from clientagent.wire.messages import RunManifest
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity
@@ -92,12 +92,12 @@ def form_cohort(*, round_: Round) -> bool:
     run, plan = round_.run, round_.run.plan.document
     working = round_.participations.filter(phase__in=WORKING)
     ready = list(working.filter(ready_at__isnull=False).select_related("institution"))
-    number = round_.cohorts.count() + 1
+    number, parameters = round_.cohorts.count() + 1, run.parameters or 0
     base = Base(round_.base.number, round_.base.digest)
     terms = cohort_terms(
         plan=plan, manifest=parse(RunManifest, run.manifest["document"]), manifest_digest=run.manifest_digest,  # type: ignore[index]
         round_number=round_.number, attempt=round_.attempt, cohort=number, bases={row.institution.slug: base for row in ready},
-        segments=update_segments(run.parameters or 0, len(ready)),
+        segments=update_segments(plan, parameters, len(ready), bound=_bound(run, parameters, len(ready))),
     )
     moment = now()
     cohort = tables.Cohort.objects.create(
@@ -112,6 +112,12 @@ def form_cohort(*, round_: Round) -> bool:
     _tell_members(run, terms.model_dump()["members"])
     transaction.on_commit(lambda: crashing.reached("cohort:formed"))
     return True
+
+
+def _bound(run: Run, parameters: int, parties: int) -> float | None:
+    """What the last mean says of how large rotated coordinates may be."""
+    last = tables.Cohort.objects.filter(round__run=run, mean_norm__isnull=False).order_by("-round__number").first()
+    return rotated_bound(last.mean_norm, parameters, parties) if last and last.mean_norm else None
 
 
 def _drop(round_: Round, rows, code: str, expected: str, got: str) -> list[str]:  # type: ignore[no-untyped-def]

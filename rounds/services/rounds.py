@@ -188,7 +188,9 @@ def _name_blobs(done: Aggregated) -> None:
 def _note_geometry(round_: Round, done: Aggregated) -> None:
     """Norm and direction of each update; of masked ones nobody knows them, and the mean is noted instead."""
     if done.mean_digest:
-        round_.cohorts.filter(stage=CohortStage.DONE).update(mean_id=done.mean_digest)
+        round_.cohorts.filter(stage=CohortStage.DONE).update(
+            mean_id=done.mean_digest, mean_norm=float(done.geometry.norms[0])
+        )
         return
     geometry = done.geometry
     updates = in_manifest_order(round_)

@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clientagent.wire.plan import Strategy as StrategyPart
 from clientagent.wire.strategies import ROBUST, fewest_banks
 from rounds.algorithms.centred_clipping import clipped
 from rounds.algorithms.geometric_median import weiszfeld
-from rounds.algorithms.gram import distances
+from rounds.algorithms.gram import distances, gram, to_whole
 from rounds.algorithms.krum import scores
 from rounds.algorithms.mixing import nearest
 from rounds.algorithms.networks import MOST_ROWS, order_statistics, without_extremes
@@ -27,6 +29,20 @@ def banks_around(centre: float, banks: int, *, seed: int = 0, width: int = WIDTH
 def squared(points: list[list[float]]) -> np.ndarray:
     rows = np.array(points)
     return distances(rows @ rows.T)
+
+
+# ------------------------------------------------------------------------ inner products
+@given(
+    st.integers(0, 2**32), st.lists(st.integers(-145, 120), min_size=2, max_size=6), st.integers(1, 300),
+)
+def test_inner_products_are_those_of_whole_numbers_whatever_the_size(seed, exponents, width):
+    """Each bank's numbers of a size of its own, from the smallest that float32 has to nearly the largest."""
+    rng = np.random.default_rng(seed)
+    piece = np.ldexp(rng.uniform(-1, 1, (len(exponents), width)), np.array(exponents)[:, None]).astype(np.float32)
+    whole, units = to_whole(piece)
+    assert np.array_equal(whole, np.rint(piece.astype(np.float64) / units[:, None]))
+    exact = [[int(a.astype(object) @ b.astype(object)) for b in whole] for a in whole]
+    assert np.array_equal(gram([piece], len(exponents)), np.array(exact, float) * (units[:, None] * units))
 
 
 # ------------------------------------------------------------------------ by hand
