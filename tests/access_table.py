@@ -224,6 +224,7 @@ ROUNDS = {
     "api-work": Access(NOBODY),
     "api-plan": Access(NOBODY, args=_plan),
     "api-decisions": Access(NOBODY, args=_plan),
+    "api-privacy": Access(NOBODY),
     "api-statistics": Access(NOBODY),
     "api-manifest": Access(NOBODY, args=_run),
     "api-history": Access(OVERSEERS, args=_run),
