@@ -15,6 +15,9 @@ from clientagent.wire.scorecard import as_csv, scorecard
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, pack
 
+PERSONAL = "personal.safetensors"
+"""Beside a version: the model that this bank trained for itself (Ditto). Nobody signed it, and nobody else has it."""
+
 
 def report_evaluation(home: Home, terms: Terms, order: WorkOrder, count: Callable[[], EvaluationCounts]) -> Signed:
     """The signed counts of a version. A version is evaluated once: asked again, the same report. Raises ``BaseMismatch``."""
@@ -35,12 +38,16 @@ def report_evaluation(home: Home, terms: Terms, order: WorkOrder, count: Callabl
 
 
 def collect(home: Home, portal: Portal, terms: Terms, order: WorkOrder, weights: Array) -> Signed:
-    """Store the run's result with all that is needed to score with it. ``weights`` were checked against the order's digest."""
+    """Store the run's result with all that is needed to score with it, and this bank's own model where the plan made one.
+
+    ``weights`` were checked against the order's digest."""
     folder = home.model_folder(order.run, order.base_number)
     signed = read_document(folder / "acknowledgement.json", Signed)
     if signed is not None and parse(Acknowledgement, signed.document).version_digest == order.base_digest:
         return signed
     write_atomic(folder / "weights.safetensors", pack(weights, terms.layout))
+    if (personal := terms.memory.recall(order.aggregated).get("personal")) is not None:
+        write_atomic(folder / PERSONAL, pack(personal, terms.layout))
     write_document(folder / "preprocessing.json", terms.answer.preprocessing)
     write_document(folder / "plan.json", terms.plan)
     write_document(folder / "manifest.json", terms.answer.manifest)

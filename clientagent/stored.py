@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from clientagent.files import read_document
 from clientagent.home import Home
 from clientagent.preprocess import check_spec
+from clientagent.results import PERSONAL
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import DigestMismatch, ManifestMismatch, NotFound
 from clientagent.wire.messages import Acknowledgement, PreprocessingSpec, RunManifest
@@ -48,8 +49,8 @@ def stored_models(home: Home) -> list[Acknowledgement]:
     return sorted(found, key=lambda one: (one.at_utc, one.run, one.number))
 
 
-def load_model(home: Home, wish: str = "", *, project: str = "") -> StoredModel:
-    """The model whose name begins so, or the newest one (of a project).
+def load_model(home: Home, wish: str = "", *, project: str = "", personal: bool = False) -> StoredModel:
+    """The model whose name begins so, or the newest one (of a project). ``personal``: this bank's own beside that version.
 
     Raises ``NotFound``, ``DigestMismatch`` or ``ManifestMismatch`` naming the file that is not as it was signed.
     """
@@ -60,7 +61,7 @@ def load_model(home: Home, wish: str = "", *, project: str = "") -> StoredModel:
     for one in reversed(named):
         model = _verified(home, one)
         if not project or model.plan.project == project:
-            return model
+            return _personal(home, model) if personal else model
     names = ", ".join(f"{one.run}-{one.number}" for one in known) or "none yet"
     raise NotFound(
         expected=f"a stored model {wish or project}".strip(), got=names,
@@ -89,6 +90,18 @@ def _verified(home: Home, acknowledged: Acknowledgement) -> StoredModel:
         raise DigestMismatch(expected=acknowledged.version_digest, got=f"{sha256_hex(data)} in {folder}")
     flat = unpack(data, layout_of(plan, manifest.inputs))
     return StoredModel(acknowledged.run, acknowledged.number, acknowledged.version_digest, plan, spec, flat)
+
+
+def _personal(home: Home, model: StoredModel) -> StoredModel:
+    """The weights that this bank trained for itself, in place of the common ones."""
+    path = home.model_folder(model.run, model.number) / PERSONAL
+    if not path.exists():
+        raise NotFound(
+            expected=f"a personal model beside {model.name}", got=f"a run of {model.plan.strategy.name}",
+            action="Only the strategy ditto makes one; leave --personal out.",
+        )
+    data = path.read_bytes()
+    return replace(model, digest=sha256_hex(data), flat=unpack(data, layout_of(model.plan, len(model.spec.input_names))))
 
 
 def _document(path: Path, model: type[M]) -> M:

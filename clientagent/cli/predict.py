@@ -33,6 +33,7 @@ def predict(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write every score here: .csv, .jsonl or .parquet.")] = None,
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="A stored model; the default is the newest.")] = "",
     project: Annotated[str, typer.Option("--project", metavar="SLUG", help="The newest model of this project.")] = "",
+    personal: Annotated[bool, typer.Option("--personal", help="This bank's own model beside it, which ditto trains.")] = False,
     ids: Annotated[list[str] | None, typer.Option("--id", metavar="COLUMN", help="A column to carry over; may be repeated.")] = None,
     reasons: Annotated[int, typer.Option("--reasons", min=0, max=20, help="At most so many reasons for each customer.")] = 4,
     language: Annotated[Language, typer.Option("--language", help="The language of the reasons.")] = Language.en,
@@ -53,7 +54,7 @@ def predict(
     from clientagent.stored import load_model
 
     here, started = Home(home), time.monotonic()
-    held = load_model(here, model, project=project)
+    held = load_model(here, model, project=project, personal=personal)
     wish = Wish(tuple(ids or ()), reasons, language.value, read_wording(here.path / "reasons.toml"))
     scoring = open_scoring(held, file, wish)
     first: list[Prediction] = []
@@ -66,7 +67,7 @@ def predict(
             rows, total = rows + len(block), total + sum(one.probability for one in block)
             bar.show(rows)
     seconds = time.monotonic() - started
-    summary = _summary(held, file, out, rows, total / rows, seconds)
+    summary = _summary(held, file, out, rows, total / rows, seconds) | {"personal": personal}
     if as_json:
         from clientagent.predictions import as_json as plain
 
@@ -89,7 +90,10 @@ def _summary(model: StoredModel, file: Path, out: Path | None, rows: int, mean: 
 
 
 def _print(summary: dict[str, Any], first: list[Prediction], out: Path | None) -> None:
-    good(f"The model {summary['model']} is the one that the portal signed and this bank acknowledged.")
+    if summary["personal"]:
+        good(f"The personal model beside {summary['model']}: this bank trained it for itself, and nobody else has it.")
+    else:
+        good(f"The model {summary['model']} is the one that the portal signed and this bank acknowledged.")
     if not out:
         table(["row", "score", "probability", "principal reason"], [
             (one.row, one.score, f"{one.probability:.4f}", one.reasons[0].text if one.reasons else "") for one in first

@@ -27,6 +27,7 @@ from clientagent.wire.http import key_id_of, verify_request
 from clientagent.wire.ledger import GENESIS, Entry, seal
 from clientagent.wire.plan import Plan, as_text
 from clientagent.wire.signing import Document, PrivateKey, PublicKey, Signed, open_signed, parse, sign_document
+from clientagent.wire.strategies import keeps_own
 from clientagent.wire.tensors import Array, pack, unpack
 from clientagent.wire.weights import initial_weights, layout_of
 
@@ -214,8 +215,9 @@ class PortalDouble:
     def work_order(self, kind: str) -> m.WorkOrder:
         assert self.manifest is not None
         data = self.file(self.number)
+        used = sha256_hex(self.updates[-1]) if self.updates and self.plan and keeps_own(self.plan) else None
         return m.WorkOrder(
-            kind=kind, run=self.run, institution=SLUG, manifest_digest=self.manifest.digest,
+            kind=kind, aggregated=used, run=self.run, institution=SLUG, manifest_digest=self.manifest.digest,
             round=self.round if kind == "train" else self.number, attempt=self.attempt, base_number=self.number,
             base_digest=sha256_hex(data), base_bytes=len(data), evaluate=kind == "train" and self.number > 0, deadline_utc=FAR,
         )  # fmt: skip

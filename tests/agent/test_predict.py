@@ -60,6 +60,22 @@ def test_without_a_file_the_first_are_shown(holder, tmp_path) -> None:
     assert len(summary["first"]) == 10
 
 
+def test_dittos_personal_model_is_there_for_its_bank_and_no_other_strategy_makes_one(serve, bank, holder, tmp_path) -> None:
+    portal = serve(training__epochs=1, strategy={"name": "ditto", "mu": 0.01}, schedule={"rounds": 3})
+    home = bank(portal)
+    run_agent(home)
+    data = write_table(tmp_path / "new.csv", rows=30)
+    code, common = as_json("predict", data, home=home)
+    assert (code, common["personal"]) == (0, False)
+    code, own = as_json("predict", data, "--personal", home=home)
+    assert (code, own["personal"]) == (0, True)
+    assert own["digest"] != common["digest"]
+    assert own["mean_probability"] != common["mean_probability"]
+    assert "this bank trained it for itself" in fedagent("predict", data, "--personal", home=home).stdout
+    code, problem = as_json("predict", data, "--personal", home=holder)
+    assert (code, problem["code"]) == (1, "not_found")
+
+
 def test_a_model_that_was_changed_scores_nothing(holder, tmp_path) -> None:
     data = write_table(tmp_path / "new.csv", rows=30)
     (folder,) = (holder.path / "models").iterdir()
