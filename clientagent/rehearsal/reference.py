@@ -15,7 +15,7 @@ from clientagent.data import read_table, split_rows
 from clientagent.evaluation import losses, mean_loss, probabilities, score
 from clientagent.newton import optimum
 from clientagent.preprocess import Inputs, Prepared, check_spec, prepare
-from clientagent.training import Trainer, class_weights
+from clientagent.training import class_weights, trainer_of
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed
 from clientagent.wire.messages import PreprocessingSpec
@@ -110,7 +110,7 @@ def best_of(plan: Plan, training: Inputs, validation: Inputs) -> Array:
 def _trained(plan: Plan, training: Inputs, validation: Inputs, rate: float) -> tuple[float, Array]:
     start = initial_weights(plan, training.matrix.shape[1])
     judge = validation if len(validation.labels) else training
-    trainer = Trainer(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
+    trainer = trainer_of(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
     best, since = (mean_loss(plan, start, judge), start), 0
     for _ in range(MOST_EPOCHS):
         trainer.epoch()
