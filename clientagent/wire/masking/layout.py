@@ -21,9 +21,10 @@ def update_segments(plan: Plan, parameters: int, parties: int, *, bound: float |
     """Room for one update (parameters,) at the finest scale that cannot overflow.
 
     A ring word for each value. Under int8, once a ``bound`` for rotated coordinates is known, two values share a word: 8 bits or
-    more each, whatever the number of banks.
+    more each, whatever the number of banks. A model so small that rotating would make it larger stays as it is.
     """
-    if bound is None or plan.compression.codec != "int8":
+    is_smaller = Rotation.padded(parameters) // 2 < parameters
+    if bound is None or plan.compression.codec != "int8" or not is_smaller:
         return [reals(UPDATE, parameters, bound=UPDATE_BOUND, parties=parties)]
     return [reals(ROTATED, Rotation.padded(parameters), bound=bound, parties=parties, per_word=2)]
 
