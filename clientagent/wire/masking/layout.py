@@ -13,8 +13,9 @@ from clientagent.wire.secure_messages import Segment
 
 UPDATE = "update"
 ROTATED = "update.rotated"
-TAILS = 4.0
-"""Standard deviations of a rotated coordinate that have room; one in 16,000 lies beyond and is cut."""
+TAILS = 8.0
+"""Standard deviations of a rotated coordinate that have room. Rotation spreads evenly within 4096 coordinates only, and one layer may
+move more than another."""
 
 
 def update_segments(plan: Plan, parameters: int, parties: int, *, bound: float | None = None) -> list[Segment]:
@@ -39,7 +40,7 @@ def rotated_bound(mean_norm: float, parameters: int, parties: int) -> float | No
 
     Banks that agree on nothing have updates sqrt(parties) times as long as their mean.
     """
-    spread = mean_norm * math.sqrt(parties / Rotation.padded(parameters))
+    spread = mean_norm * math.sqrt(parties / parameters)
     if not 0 < spread < UPDATE_BOUND:
         return None
     return max(2.0 ** math.ceil(math.log2(TAILS * spread)), 2.0**-30)
