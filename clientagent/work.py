@@ -18,7 +18,7 @@ from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.bases import Bases
 from clientagent.books import Books
-from clientagent.cohorts import PHASES, Seat, order_of, word_of
+from clientagent.cohorts import PHASES, Seat, order_of, trained_before, word_of
 from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
@@ -139,6 +139,12 @@ class Worker:
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
+        if terms.plan.privacy.record_dp is None and (before := trained_before(terms.folder.attempts(order.round), order)):
+            data, said = before
+            ready = sign_document(said, self._home.key)
+            work.wait_to_be_masked(data, ready)
+            log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
+            return ready
         out, made, counts, privacy = self._make(terms, order, seed)
         ready = sign_document(UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,

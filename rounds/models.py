@@ -277,7 +277,7 @@ class Cohort(models.Model):
     formed_at = models.DateTimeField()
     deadline_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="+")
+    mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="means")
     mean_norm = models.FloatField(null=True)
 
     class Meta:

@@ -99,6 +99,9 @@ class _Check:
         seen = ", ".join(repr(label.values[i])[:40] for i in np.argsort(-counts, kind="stable")[:5])
         if not label.values:
             self.problems.append(Finding(name, "the label is missing in every row"))
+        elif positive == "1" and label.values == ["0"]:
+            reason = "every row is 0: a bank of good customers alone may take part, but has no AUC of its own"
+            self.warnings.append(Finding(name, reason))
         elif not labels.any():
             reason = f"no row has the positive value {positive!r}; the column holds {seen}"
             self.problems.append(Finding(name, reason, f"no row has the positive value {positive!r}"))

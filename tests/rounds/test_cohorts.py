@@ -171,6 +171,29 @@ def test_a_bank_can_be_dropped_until_its_vector_is_in(five, admin):
     assert np.array_equal(opened_mean(five), exact_mean(five, ["east", "north", "south", "west"]))
 
 
+def test_a_paused_run_waits_and_its_stage_begins_anew_when_it_resumes(five, admin):
+    ready(five)
+    talk(five, until="shares")
+    services.pause_run(run=five.run, user=admin, reason="maintenance")
+    expire(five)
+    five.advance()
+    assert Cohort.objects.get().stage == "shares"
+    assert five.banks[0].notice() is None
+    services.resume_run(run=five.run, user=admin, reason="done")
+    five.advance()
+    assert Cohort.objects.get().deadline_at > timezone.now()
+    talk(five)
+    assert five.run.versions.count() == 2
+
+
+def test_more_time_for_the_round_is_more_time_for_its_stage(five, admin):
+    ready(five)
+    five.advance()
+    before = Cohort.objects.get().deadline_at
+    services.extend_deadline(run=five.run, seconds=60, user=admin, reason="slow lines")
+    assert Cohort.objects.get().deadline_at == before + timedelta(seconds=60)
+
+
 def test_a_large_vector_that_comes_in_parts_keeps_its_stage_open(five):
     ready(five)
     talk(five, until="masked")
