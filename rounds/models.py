@@ -422,6 +422,18 @@ class ModelVersion(models.Model):
         return f"v{self.number}"
 
 
+class Appraisal(models.Model):
+    """What one bank said of a run's result once it held it: training distribution, groups of customers, what it gained."""
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="appraisals")
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="appraisals")
+    document = models.JSONField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "institution"], name="a_result_is_appraised_once")]
+
+
 class Evaluation(models.Model):
     """How one version scores one bank's customers, as counts per score bin."""
 

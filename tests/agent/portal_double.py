@@ -397,6 +397,12 @@ class PortalDouble:
         self.next_stage("collect")
         return self._receipt(request, signed, "evaluation", entry)
 
+    def _appraise(self, request: Request, run: str) -> Reply:
+        signed = parse(Signed, parse_json(request.body))
+        self.appraisal = self._open(signed, m.Appraisal)
+        entry = self.record("result_appraised", {"institution": SLUG, "number": self.appraisal.number})
+        return self._receipt(request, signed, "appraisal", entry)
+
     def _acknowledge(self, request: Request, run: str) -> Reply:
         signed = parse(Signed, parse_json(request.body))
         word = self._open(signed, m.Acknowledgement)
@@ -451,6 +457,7 @@ ROUTES = [
     (rf"PUT uploads/{ID}/parts/(\d+)", "_part"),
     (rf"POST uploads/{ID}/complete", "_complete"),
     (r"POST evaluations", "_evaluation"),
+    (rf"POST runs/{ID}/appraisals", "_appraise"),
     (rf"POST runs/{ID}/acknowledgements", "_acknowledge"),
     (r"POST refusals", "_refusal"),
 ]

@@ -218,6 +218,16 @@ def test_check_needs_no_enrolment_for_a_plan_in_a_file(home, tmp_path):
     assert "plan_invalid" in done.stderr
 
 
+def test_gains_compares_the_result_with_a_model_of_the_banks_own(ended):
+    home, portal = ended
+    code, found = as_json("gains", home=home)
+    assert (code, found["run"], found["number"]) == (0, portal.run, 2)
+    assert found["local"]["loss"] < found["federated"]["loss"]  # the result was rehearsed without training
+    assert found["federated_gain"]["low"] <= found["federated_gain"]["value"] <= found["federated_gain"]["high"]
+    assert "against the local model" in fedagent("gains", portal.run[:6], home=home).stdout
+    assert as_json("gains", "ffff-none", home=home)[1]["code"] == "not_found"
+
+
 def test_verify_passes_and_fails_by_its_exit_code(ended, tmp_path):
     _, portal = ended
     file = tmp_path / "history.json"
