@@ -138,12 +138,12 @@ def test_status_keys_and_receipts_speak_of_what_happened(ended):
     home, portal = ended
     code, status = as_json("status", home=home)
     assert code == 0
-    assert (status["running"], status["enrolment"], status["receipts"]) == (False, "approved", 6)
+    assert (status["running"], status["enrolment"], status["receipts"]) == (False, "approved", 7)
     assert status["runs"] == [{"run": portal.run, "rounds_sent": 2, "last_work": "round 2", "state": "sent", "stopped": ""}]
     assert status["models"] == [f"{portal.run}-2"]
     assert as_json("keys", home=home)[1]["portal"] == portal.key.fingerprint
     code, receipts = as_json("receipts", home=home)
-    assert (code, len(receipts), {receipt["problem"] for receipt in receipts}) == (0, 6, {""})
+    assert (code, len(receipts), {receipt["problem"] for receipt in receipts}) == (0, 7, {""})
 
 
 def test_receipts_say_how_much_smaller_the_codec_made_what_left(serve, bank):
