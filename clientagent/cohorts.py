@@ -67,6 +67,21 @@ def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrde
     return pinned.work, work
 
 
+def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady] | None:
+    """An update of an earlier attempt from the same base, which need not be trained again: the same input may be summed again.
+
+    None where there is none, or where privacy was charged for it: each attempt then draws noise of its own.
+    """
+    for work in attempts:
+        ready = work.ready
+        said = parse(UpdateReady, ready.document) if ready else None
+        if said and said.base_digest == order.base_digest and said.privacy is None and work.plain_path.exists():
+            data = work.plain_path.read_bytes()
+            if len(data) == said.plain_bytes:
+                return data, said.model_copy(update={"attempt": order.attempt})
+    return None
+
+
 def word_of(seat: Seat, notice: CohortNotice) -> Signed:
     """What this bank says to a notice: signed, and with its secrets on disk.
 

@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 
 from clientagent import __version__
+from clientagent.appraisal import appraise, sends_gain, wants_appraisal
 from clientagent.approval import can_train
 from clientagent.bases import Bases
 from clientagent.books import Books
-from clientagent.cohorts import PHASES, Seat, order_of, word_of
+from clientagent.cohorts import PHASES, Seat, order_of, trained_before, word_of
 from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
@@ -31,7 +32,7 @@ from clientagent.privacy.desk import PrivacyDesk
 from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
-from clientagent.results import collect, report_evaluation
+from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
 from clientagent.runs import WorkFolder
 from clientagent.strategies import Given
 from clientagent.warmup import Warmup
@@ -58,6 +59,7 @@ from clientagent.wire.errors import (
     UpdateConflict,
 )
 from clientagent.wire.messages import (
+    Appraisal,
     Environment,
     EvaluationCounts,
     PrivacyStatement,
@@ -114,7 +116,7 @@ class Worker:
         """Everything that happens at the bank. What comes back is finished and on disk."""
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
-            return collect(self._home, self._portal, terms, order, self._bases.weights(terms, order))
+            return self._collect(terms, order)
         if order.kind == "evaluate":
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
@@ -139,6 +141,12 @@ class Worker:
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
+        if terms.plan.privacy.record_dp is None and (before := trained_before(terms.folder.attempts(order.round), order)):
+            data, said = before
+            ready = sign_document(said, self._home.key)
+            work.wait_to_be_masked(data, ready)
+            log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
+            return ready
         out, made, counts, privacy = self._make(terms, order, seed)
         ready = sign_document(UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
@@ -266,6 +274,21 @@ class Worker:
         answer = self._portal.evaluation(order.run, statement)
         log.info("version %d evaluated", order.base_number)
         return answer
+
+    def _collect(self, terms: Terms, order: WorkOrder) -> Signed:
+        """Store the result, say what it is worth where the plan lets the bank, and only then acknowledge it."""
+        weights = self._bases.weights(terms, order)
+        signed = collect(self._home, self._portal, terms, order, weights)
+
+        def made() -> Appraisal:
+            if sends_gain(terms.plan) and needs_torch(terms.plan):
+                self._load_torch()
+            personal = personal_of(self._home.model_folder(order.run, order.base_number), terms.layout)
+            return appraise(terms.plan, order, weights, self._inputs(terms, order), personal)
+
+        if wants_appraisal(terms.plan):
+            report_appraisal(self._home, self._portal, order, made)
+        return signed
 
     def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""

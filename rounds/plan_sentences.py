@@ -69,6 +69,7 @@ SENTENCES = [
     _("Ridge penalty (newton)."),
     _("Norm bound (norm_bound, centred_clipping)."),
     _("Nearest-neighbour mixing before a robust rule."),
+    _("At the end each bank also trains a model of its own and reports, in figures only, what it gained."),
     _("Passes over a bank's rows in a round; 0 rehearses the plumbing."),
     _("Rows in one training step."),
     _("The local optimiser; its state is fresh each round."),

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
+from clientagent.wire.combinations import Conflict
 from clientagent.wire.messages import PrivacyEvent, PrivacyPosition, SpentRelease
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of
 from clientagent.wire.privacy.events import Spending, plus, together
-from clientagent.wire.privacy.terms import RecordTerms, record_terms
+from clientagent.wire.privacy.terms import RecordTerms, not_covered, record_terms
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from rounds.lifecycle import RUN_ENDED, RUN_OPEN
 from rounds.models import PrivacyAccount, PrivacyRelease, Project, Run, Seat
+from rounds.selectors.scope import Audience
 
 UNKNOWN_ROWS = 10_000
 """Rows of a bank that has declared none yet; terms depend on them only through delta, from 100,000 rows on."""
@@ -129,3 +132,71 @@ def too_small(found: Iterable[Outlook]) -> list[str]:
         else f"{one.slug}: {one.after:.3g} in all, and its bound is {one.budget:g}"
         for one in found if not one.fits
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------ for pages
+@dataclass(frozen=True)
+class Line:
+    """One bank's ledger for a table. ``of_run``: what the page's run has cost of it; None on a project's page."""
+
+    account: PrivacyAccount
+    epsilon: float
+    promised: float
+    of_run: float | None
+
+    @property
+    def left(self) -> float | None:
+        """How much of the bank's bound no run has spent or set aside, roughly: epsilons do not add up exactly."""
+        return None if self.account.budget is None else max(self.account.budget - self.promised, 0.0)
+
+    @property
+    def percent(self) -> int:
+        budget = self.account.budget
+        return 0 if not budget else min(round(100 * self.epsilon / budget), 100)
+
+
+def lines(audience: Audience, project: Project, run: Run | None = None) -> list[Line]:
+    """The ledgers that this project spends from, an operator's own alone."""
+    accounts = [one for one in accounts_of(project) if audience.sees_figures_of(one.institution_id)]
+    of_run = {} if run is None else _spent_in(run)
+    if run is not None:
+        accounts = [one for one in accounts if one.pk in of_run]
+    return [_line(one, of_run.get(one.pk)) for one in accounts]
+
+
+def _spent_in(run: Run) -> dict[int, float]:
+    return dict(run.privacy_releases.order_by().values_list("account_id").annotate(most=Max("run_epsilon")))
+
+
+def _line(account: PrivacyAccount, of_run: float | None) -> Line:
+    spent, promised = spending_of(account)
+    delta = account.delta or 1e-6
+    return Line(account, max(account.epsilon, epsilon_of(spent, delta)), epsilon_of(promised, delta), of_run)
+
+
+@dataclass(frozen=True)
+class RunPrivacy:
+    """What a run promises its banks' customers, what it has cost so far, and what the promise leaves out."""
+
+    epsilon: float
+    allowed: float
+    lines: list[Line]
+    left_out: list[Conflict]
+
+    @property
+    def percent(self) -> int:
+        return min(round(100 * self.epsilon / self.allowed), 100)
+
+    @property
+    def sentences(self) -> list[str]:
+        return [_(row.reason) % row.values for row in self.left_out]
+
+
+def run_privacy(audience: Audience, run: Run) -> RunPrivacy | None:
+    """None for a run without record_dp. An operator sees the own bank's spending."""
+    plan = run.plan.document
+    if plan.privacy.record_dp is None:
+        return None
+    own = lines(audience, run.plan.project, run)
+    spent = max((line.of_run or 0.0 for line in own), default=0.0)
+    return RunPrivacy(spent, plan.privacy.record_dp.epsilon, own, not_covered(plan))

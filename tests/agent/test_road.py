@@ -29,12 +29,12 @@ def test_the_agent_walks_from_notice_to_stored_result(portal, bank):
     assert kinds(portal) == [
         "run_proposed", "plan_decided", "statistics_received", "manifest_signed", "version_published", "update_accepted",
         "round_closed", "version_published", "update_accepted", "round_closed", "version_published", "evaluation_received",
-        "run_finished", "result_acknowledged",
+        "run_finished", "result_appraised", "result_acknowledged",
     ]  # fmt: skip
     folder = home.model_folder(portal.run, 2)
     assert sha256_hex((folder / "weights.safetensors").read_bytes()) == sha256_hex(portal.file(2))
     assert {path.name for path in folder.iterdir()} == {
-        "weights.safetensors", "preprocessing.json", "plan.json", "manifest.json", "acknowledgement.json",
+        "weights.safetensors", "preprocessing.json", "plan.json", "manifest.json", "acknowledgement.json", "appraisal.json",
     }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_every_receipt_verifies_offline_and_a_changed_one_does_not(portal, bank)
     home = bank(portal)
     run_agent(home)
     assert sorted(one.receipt.subject for one in audit(home) if not one.problem) == [
-        "acknowledgement", "decision", "evaluation", "statistics", "update", "update",
+        "acknowledgement", "appraisal", "decision", "evaluation", "statistics", "update", "update",
     ]  # fmt: skip
     path = home.receipt_paths()[0]
     path.write_bytes(path.read_bytes().replace(b'"accepted"', b'"late"'))
@@ -116,3 +116,14 @@ def test_old_update_bytes_go_but_their_manifests_stay(serve, bank):
     works = home.run(portal.run).works()
     assert [work.update_path.exists() for work in works] == [False, False, False, True, True, True]
     assert all(work.manifest and work.receipt for work in works)
+
+
+def test_the_result_is_appraised_before_it_is_acknowledged(serve, bank):
+    portal = serve(evaluation__gains=True, evaluation__segment="region", training__epochs=1)
+    run_agent(bank(portal))
+    found = portal.appraisal
+    assert found.training.rows > 0
+    assert found.segment == "region"
+    assert sum(group.holdout.rows for group in found.groups) == found.gain.rows
+    assert found.gain.federated_gain.low <= found.gain.federated_gain.value <= found.gain.federated_gain.high
+    assert kinds(portal)[-2:] == ["result_appraised", "result_acknowledged"]
