@@ -5,6 +5,7 @@ Threads of one process here, processes in ``tests/crash``. On PostgreSQL by ``DA
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ class TestThreads:
         def promote(version):
             return services.promote_version(version=version, user=admin, reason="first", instead_of=None)
 
-        outcomes = race(*[lambda v=versions[i % len(versions)]: promote(v) for i in range(RACERS)])
+        outcomes = race(*[functools.partial(promote, versions[i % len(versions)]) for i in range(RACERS)])
         assert sum(isinstance(outcome, Reign) for outcome in outcomes) == 1
         assert all(isinstance(outcome, (Reign, IllegalMove)) for outcome in outcomes)
         assert Registration.objects.filter(status="champion").count() == Reign.objects.filter(until_at=None).count() == 1
