@@ -152,7 +152,7 @@ class Worker:
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
             agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
-            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(made),
+            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
         work.wait_to_be_masked(out.data, ready)
@@ -220,7 +220,7 @@ class Worker:
             agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
             codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
             rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
-            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(made),
+            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(terms.plan, made),
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -333,8 +333,8 @@ def _sent_as(plan: Plan) -> Plan:
     return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
 
 
-def _environment(made: Contribution) -> Environment:
-    torch = sys.modules.get("torch") if made.steps else None
+def _environment(plan: Plan, made: Contribution) -> Environment:
+    torch = sys.modules.get("torch") if made.steps and needs_torch(plan) else None
     return Environment(
         agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
         torch=str(torch.__version__) if torch else "",
