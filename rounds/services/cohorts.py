@@ -137,7 +137,8 @@ def _tell_members(run: Run, members: list[dict[str, object]]) -> None:
 # --------------------------------------------------------------------------- hearing
 def find_cohort(identity: AgentIdentity, rid: str) -> tables.Cohort:
     """A cohort that this bank is a member of. Raises ``NotFound``."""
-    cohort = tables.Cohort.objects.select_related("round__run__plan__project").filter(
+    heavy = ("round__aggregation", "round__run__manifest", "round__run__preprocessing", "round__run__plan__signed")
+    cohort = tables.Cohort.objects.select_related("round__run__plan").defer(*heavy).filter(
         rid=rid, round__participations__institution_id=identity.institution_id
     ).first()
     if cohort is None:
@@ -146,20 +147,20 @@ def find_cohort(identity: AgentIdentity, rid: str) -> tables.Cohort:
 
 
 @transaction.atomic(durable=True)
-def hear(*, identity: AgentIdentity, rid: str, statement: Signed) -> tables.Cohort:
+def hear(*, identity: AgentIdentity, cohort: tables.Cohort, statement: Signed) -> None:
     """One bank's word in the stage that awaits it. The same one again changes nothing, even late.
 
     Raises ``StageClosed``, ``UpdateConflict``, ``ConsistencyBroken``, ``ShareInvalid`` and what else the collector finds.
     """
     if statement.document.get("type") == "masked_input":
         raise Malformed(expected="the masked vector by POST updates or uploads", got="its document alone")
-    hold_run(find_cohort(identity, rid).round.run_id)
-    cohort = find_cohort(identity, rid)
+    hold_run(cohort.round.run_id)
+    now_is = tables.Cohort.objects.filter(pk=cohort.pk).values_list("stage", "round__state")
+    cohort.stage, cohort.round.state = now_is.get()
     if not _is_known(cohort, identity, statement):
         collector = take(cohort, identity, statement)
         (hint_after_commit if collector.is_complete else _announce)(cohort.round.run)
         transaction.on_commit(lambda: crashing.reached("cohort:heard"))
-    return cohort
 
 
 def _announce(run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clientagent.cohorts import Seat, word_of
+from clientagent.cohorts import Seat, trained_before, word_of
 from clientagent.files import write_atomic
 from clientagent.home import Home
 from clientagent.orders import Terms
@@ -219,6 +219,17 @@ def test_after_an_answer_the_other_secret_is_asked_in_vain(room: Room) -> None:
     again = word_of(room.seat("north"), room.notice("north", content=content))
     assert again == said
     assert len(room.seat("north").home.opened()) == 1
+
+
+# ------------------------------------------------------------------------ another attempt
+def test_an_update_of_an_earlier_attempt_from_the_same_base_is_not_trained_again(room: Room) -> None:
+    seat = room.seat("north")
+    order = seat.order.model_copy(update={"attempt": 2})
+    data, said = trained_before(seat.terms.folder.attempts(1), order)
+    assert (data, said.attempt) == (pack(room.plain["north"], LAYOUT), 2)
+    assert trained_before(seat.terms.folder.attempts(1), order.model_copy(update={"base_digest": "e" * 64})) is None
+    seat.work.plain_path.write_bytes(data[:-1])
+    assert trained_before(seat.terms.folder.attempts(1), order) is None
 
 
 # ------------------------------------------------------------------- one sum of each base

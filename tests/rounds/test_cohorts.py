@@ -27,6 +27,11 @@ from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weigh
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
 
 
+def slowly(stage: str) -> Any:
+    """The same rule as in the other stages."""
+    return pytest.param(stage, marks=pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def nobody_lingers(monkeypatch):
     """These banks speak one after the other: an answer that waits for the next bank's word would wait in vain."""
@@ -86,7 +91,7 @@ def test_nothing_of_one_bank_stands_beside_its_masked_update(five):
         assert (update.norm, update.train_loss, update.cosine) == (None, None, None)
 
 
-@pytest.mark.parametrize("stage", ["keys", "shares", "masked"])
+@pytest.mark.parametrize("stage", [slowly("keys"), "shares", "masked"])
 def test_banks_that_fall_silent_before_their_vector_came_are_not_in_the_sum(five, stage):
     ready(five)
     talk(five, until=stage)
@@ -118,7 +123,7 @@ def test_banks_that_fall_silent_after_their_vector_came_are_in_the_sum(five, sta
     assert set(phases(five).values()) == {Phase.ACCEPTED}
 
 
-@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "consistency", "unmask"])
+@pytest.mark.parametrize("stage", ["keys", slowly("shares"), "masked", slowly("consistency"), "unmask"])
 def test_too_few_banks_give_the_attempt_up_and_the_next_one_opens(five, stage):
     ready(five)
     talk(five, until=stage)
@@ -169,6 +174,29 @@ def test_a_bank_can_be_dropped_until_its_vector_is_in(five, admin):
     services.drop_bank(run=five.run, institution=inland.bank.institution, user=admin, reason="too slow")
     talk(five)
     assert np.array_equal(opened_mean(five), exact_mean(five, ["east", "north", "south", "west"]))
+
+
+def test_a_paused_run_waits_and_its_stage_begins_anew_when_it_resumes(five, admin):
+    ready(five)
+    talk(five, until="shares")
+    services.pause_run(run=five.run, user=admin, reason="maintenance")
+    expire(five)
+    five.advance()
+    assert Cohort.objects.get().stage == "shares"
+    assert five.banks[0].notice() is None
+    services.resume_run(run=five.run, user=admin, reason="done")
+    five.advance()
+    assert Cohort.objects.get().deadline_at > timezone.now()
+    talk(five)
+    assert five.run.versions.count() == 2
+
+
+def test_more_time_for_the_round_is_more_time_for_its_stage(five, admin):
+    ready(five)
+    five.advance()
+    before = Cohort.objects.get().deadline_at
+    services.extend_deadline(run=five.run, seconds=60, user=admin, reason="slow lines")
+    assert Cohort.objects.get().deadline_at == before + timedelta(seconds=60)
 
 
 def test_a_large_vector_that_comes_in_parts_keeps_its_stage_open(five):
