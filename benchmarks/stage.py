@@ -15,12 +15,15 @@ MARK = "FEDPORTAL_REHEARSAL"
 
 
 def on_scratch(module: str, *argv: str) -> None:
-    """Run ``python -m module argv`` with a data folder that is removed afterwards. Raises ``subprocess.CalledProcessError``."""
-    from rounds.rehearsal.processes import environment
+    """Run ``python -m module argv`` with a data folder that is removed afterwards. It ends with us.
+
+    Raises ``subprocess.CalledProcessError``.
+    """
+    from rounds.rehearsal.processes import die_with_parent, environment
 
     with tempfile.TemporaryDirectory(prefix="fedportal-rehearsal-", ignore_cleanup_errors=True) as data:
         inside = environment(Path(data)) | {MARK: str(Path(data).resolve()), "DJANGO_SETTINGS_MODULE": "fedportal.settings"}
-        subprocess.run([sys.executable, "-m", module, *argv], check=True, cwd=ROOT, env=inside)
+        subprocess.run([sys.executable, "-m", module, *argv], check=True, cwd=ROOT, env=inside, preexec_fn=die_with_parent)
 
 
 def folder() -> Path:

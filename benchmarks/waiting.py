@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def _hold(out: Path) -> None:
             (folder / "cast.json").write_text(json.dumps(cast))
             load = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.load", str(folder / "cast.json"), str(folder / "shown.json")],
-                cwd=stage.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                cwd=stage.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=processes.die_with_parent,
             )
             try:
                 out.write_text(json.dumps(_measure(load, portal.pid, cast, folder)))
@@ -85,8 +86,10 @@ def _hear(load: Any, word: str) -> None:
     if word != "prepared":
         load.stdin.write("\n")
         load.stdin.flush()
+    began = time.monotonic()
     if (said := load.stdout.readline().strip()) != word:
         raise RuntimeError(f"the load said {said!r} instead of {word!r}")
+    print(f"{word} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _busy_s(pid: int) -> float:
