@@ -1,9 +1,10 @@
 """Many plans over one federation of a table, each as ``simulate`` would run it: a portal and agents are started once.
 
 ``python -m benchmarks.rehearsed SPEC.json OUT.json``. SPEC: {"data", "label", "positive", "drop", "categorical", "by", "top",
-"banks", "skew", "seed", "faults": [BANK:ROUND:PHASE:ACTION], "plans": [{"name", "settings": [FIELD=VALUE], "reference": bool}]}.
+"banks", "skew", "seed", "trees": bool, "faults": [BANK:ROUND:PHASE:ACTION],
+"plans": [{"name", "settings": [FIELD=VALUE], "reference": bool}]}.
 OUT: a list of ``simulate``'s results with the plan's name, whether the run's history verified offline, and whether every
-aggregation that was replayed from the stored updates gave the published digests again.
+aggregation that was replayed from the stored updates gave the published digests again; with ``trees`` what boosted trees reach.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def _run(spec: Json, folder: Path) -> list[Json]:
             password=secrets.token_urlsafe(16), say=_say, injected=[faults.parse_fault(text) for text in spec.get("faults", [])],
         )
         plans = [(asked, planning.finished(draft, seed=seed, settings=asked["settings"])) for asked in spec["plans"]]
-        return [_one(federation, asked, plan, folder, is_first=i == 0) for i, (asked, plan) in enumerate(plans)]
+        results = [_one(federation, asked, plan, folder, is_first=i == 0) for i, (asked, plan) in enumerate(plans)]
+    return results + ([_trees(plans[0][1], folder)] if spec.get("trees") else [])
 
 
 def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: bool) -> Json:
@@ -94,6 +96,15 @@ def run_project(slug: str) -> Any:
     from rounds.models import Project
 
     return Project.objects.get(slug=slug)
+
+
+def _trees(plan: Any, folder: Path) -> Json:
+    from benchmarks.trees import figures_of
+    from rounds.models import Run
+    from rounds.rehearsal.banks import TABLES
+
+    run = Run.objects.exclude(preprocessing=None).get(plan__hash=plan.hash)
+    return {"name": "trees", **figures_of(plan, run.preprocessing, folder / TABLES)}
 
 
 def _verified(run: Any) -> bool:

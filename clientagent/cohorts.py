@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import numpy as np
+
 from clientagent.faults import Phase
 from clientagent.home import Home
 from clientagent.orders import Terms
@@ -16,16 +18,29 @@ from clientagent.runs import WorkFolder
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import CohortMismatch, NotAllowed, RoundUnknown
-from clientagent.wire.masking import UPDATE, Base, Party, cohort_terms, quantise, update_segments
+from clientagent.wire.masking import (
+    Base,
+    Party,
+    Quantised,
+    Rotation,
+    bound_offered,
+    cohort_terms,
+    is_rotated,
+    quantise,
+    update_segments,
+)
 from clientagent.wire.messages import UpdateManifest, WorkOrder
-from clientagent.wire.secure_messages import CohortTerms, KeyList, ShareInbox, SurvivorList, UnmaskRequest
+from clientagent.wire.secure_messages import CohortTerms, KeyList, Opened, Segment, ShareInbox, SurvivorList, UnmaskRequest
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.tensors import unpack
+from clientagent.wire.tensors import Array, unpack
 
 PHASES: dict[str, Phase] = {
     "keys": "keys", "shares": "shares", "masked": "masked", "consistency": "unmask", "unmask": "unmask",
 }  # fmt: skip
 """What a rehearsal calls each stage."""
+
+ROUNDING_STREAM = 2
+"""Beside the streams of training and of plain codecs, from the same seed: a restart rounds alike."""
 
 log = logging.getLogger("fedagent.cohorts")
 
@@ -35,7 +50,6 @@ class Seat:
     """Where an answer is made: the bank's home, its place in the round, and the order that it trained for."""
 
     home: Home
-    portal: Portal
     terms: Terms
     order: WorkOrder
     work: WorkFolder
@@ -51,6 +65,21 @@ def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrde
         got = f"round {notice.round}, attempt {notice.attempt}"
         raise RoundUnknown(expected="a round in which an update of ours waits to be masked", got=got)
     return pinned.work, work
+
+
+def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady] | None:
+    """An update of an earlier attempt from the same base, which need not be trained again: the same input may be summed again.
+
+    Under record_dp a repeated attempt is the same release, noise and all, and costs nothing more.
+    """
+    for work in attempts:
+        ready = work.ready
+        said = parse(UpdateReady, ready.document) if ready else None
+        if said and said.base_digest == order.base_digest and work.plain_path.exists():
+            data = work.plain_path.read_bytes()
+            if len(data) == said.plain_bytes:
+                return data, said.model_copy(update={"attempt": order.attempt})
+    return None
 
 
 def word_of(seat: Seat, notice: CohortNotice) -> Signed:
@@ -89,11 +118,28 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
 
 
 def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
-    """The answer that opens the sum; one that was given before is only given again."""
+    """The answer that opens the sum; one that was given before is only given again.
+
+    A second sum of a base needs the operator's consent; under record_dp too, for an attempt repeats its noise. Another plan that the
+    bank approved is such a consent for its own runs, though they may start from the same weights; another run of the same plan is
+    one where the same banks are in the sum.
+    """
     if party.answer is not None:
         return party
     may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
-    return party.unmask(request, identity=seat.home.key, previous=seat.home.opened(), may_reopen=may_reopen)
+    return party.unmask(request, identity=seat.home.key, previous=_opened_before(seat, party.opened), may_reopen=may_reopen)
+
+
+def _opened_before(seat: Seat, now: Opened) -> list[Opened]:
+    """What this bank helped to open and must not open again over other banks."""
+    found = []
+    for before in seat.home.opened():
+        manifest = seat.home.run(before.run).manifest if before.run != now.run else None
+        if before.run == now.run or (
+            manifest is not None and manifest.plan_hash == seat.terms.plan.hash and before.survivors != now.survivors
+        ):
+            found.append(before)
+    return found
 
 
 def _party(seat: Seat, notice: CohortNotice) -> Party | None:
@@ -119,7 +165,10 @@ def _own_terms(seat: Seat, notice: CohortNotice, offered: CohortTerms) -> Cohort
     return cohort_terms(
         plan=seat.terms.plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
         attempt=order.attempt, cohort=notice.cohort, bases=dict.fromkeys(members, base),
-        segments=update_segments(seat.terms.layout.parameters, len(members)),
+        segments=update_segments(
+            seat.terms.plan, seat.terms.layout.parameters, len(members),
+            bound=bound_offered(offered.segments),
+        ),
     )
 
 
@@ -129,11 +178,11 @@ def _mask(seat: Seat, party: Party) -> Party:
     if not work.plain_path.exists():
         raise RoundUnknown(expected="the update that waits to be masked", got="no such file on this machine")
     plain = unpack(work.plain_path.read_bytes(), seat.terms.layout)
-    segment = next(place.segment for place in cohort.ring.places if place.segment.name == UPDATE)
-    found = quantise(plain, segment, factor=cohort.factor_of(party.institution))
+    segment = cohort.ring.places[0].segment
+    found = _quantised(seat, party, plain, segment)
     if found.clipped:
         log.warning("round %d: %d values beyond %g were cut", seat.order.round, found.clipped, segment.bound)
-    party, words = party.mask(cohort.ring.encode({UPDATE: found.integers}), identity=seat.home.key)
+    party, words = party.mask(cohort.ring.encode({segment.name: found.integers}), identity=seat.home.key)
     work.save_party(party.terms.cohort, party.to_json())
     data = words.tobytes()
     manifest = _manifest(seat, party, data)
@@ -141,6 +190,15 @@ def _mask(seat: Seat, party: Party) -> Party:
     if work.manifest != manifest or not work.holds(parse(UpdateManifest, manifest.document)):
         work.finish(data, manifest)
     return party
+
+
+def _quantised(seat: Seat, party: Party, plain: Array, segment: Segment) -> Quantised:
+    """To the nearest integer; rotated coordinates, of few bits, up or down by chance, so that the mean is unbiased."""
+    factor, pinned = party.cohort.factor_of(party.institution), seat.work.pinned
+    if not is_rotated(segment):
+        return quantise(plain, segment, factor=factor)
+    random = np.random.Generator(np.random.Philox(key=[pinned.seed if pinned else 0, ROUNDING_STREAM]))
+    return quantise(Rotation(party.cohort.rid).forward(plain), segment, factor=factor, uniform=random.random)
 
 
 def _carry_over(seat: Seat, digest: str) -> None:
@@ -155,7 +213,8 @@ def _manifest(seat: Seat, party: Party, data: bytes) -> Signed:
     manifest = UpdateManifest(
         run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
         base_number=ready.base_number, base_digest=ready.base_digest, institution=ready.institution, agent_id=ready.agent_id,
-        update_digest=sha256_hex(data), update_bytes=len(data), plain_bytes=ready.plain_bytes, rows=ready.rows, norm=None,
+        update_digest=sha256_hex(data), update_bytes=len(data), codec=seat.terms.plan.compression.codec,
+        plain_bytes=ready.plain_bytes, rows=ready.rows, norm=None,
         steps=ready.steps, train_loss=None, training_s=ready.training_s, privacy=ready.privacy, masked=party.masked,
         environment=ready.environment,
     )

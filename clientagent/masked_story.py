@@ -39,7 +39,7 @@ class MaskedStory:
 
     def formed(self, body: dict[str, Any], base: tuple[int, str]) -> None:
         """The terms are those that plan, manifest and the banks that were ready give."""
-        from clientagent.wire.masking import Base, Cohort, cohort_terms, update_segments  # cryptography and numpy load here
+        from clientagent.wire.masking import Base, Cohort, bound_offered, cohort_terms, update_segments  # cryptography and numpy load here
         from clientagent.wire.secure_messages import CohortTerms
 
         said = parse(CohortTerms, body["terms"])
@@ -47,7 +47,7 @@ class MaskedStory:
         own = cohort_terms(
             plan=self._plan, manifest=self._manifest, manifest_digest=self._digest, round_number=body["round"],
             attempt=body["attempt"], cohort=body["cohort"], bases=dict.fromkeys(names, Base(*base)),
-            segments=update_segments(self._manifest.parameters, len(names)),
+            segments=update_segments(self._plan, self._manifest.parameters, len(names), bound=bound_offered(said.segments)),
         )
         cohort = Cohort(own)
         _same("the cohort's terms", cohort.rid, Cohort(said).rid)

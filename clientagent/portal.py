@@ -149,6 +149,9 @@ class Portal:
     def evaluation(self, run: str, report: Signed) -> ReceiptAnswer:
         return self._state("evaluations", report, run=run)
 
+    def appraise(self, run: str, appraisal: Signed) -> ReceiptAnswer:
+        return self._state(f"runs/{run}/appraisals", appraisal, run=run)
+
     def acknowledge(self, run: str, acknowledgement: Signed) -> ReceiptAnswer:
         return self._state(f"runs/{run}/acknowledgements", acknowledgement, run=run)
 

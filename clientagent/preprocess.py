@@ -42,6 +42,8 @@ class Prepared:
     training: Inputs
     validation: Inputs
     holdout: Inputs
+    segment: Categories | None = None
+    """Of the hold-out rows, where the plan names one."""
 
 
 def prepare(spec: PreprocessingSpec, table: Table, split: Split) -> Prepared:
@@ -49,7 +51,8 @@ def prepare(spec: PreprocessingSpec, table: Table, split: Split) -> Prepared:
         part = table.take(rows)
         return Inputs(preprocess(spec, part), part.labels)
 
-    return Prepared(inputs(split.training), inputs(split.validation), inputs(split.holdout))
+    segment = table.segment.take(split.holdout) if table.segment else None
+    return Prepared(inputs(split.training), inputs(split.validation), inputs(split.holdout), segment)
 
 
 def check_spec(plan: Plan, spec: PreprocessingSpec) -> None:

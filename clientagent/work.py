@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 
 from clientagent import __version__
+from clientagent.appraisal import appraise, sends_gain, wants_appraisal
 from clientagent.approval import can_train
 from clientagent.bases import Bases
 from clientagent.books import Books
-from clientagent.cohorts import PHASES, Seat, order_of, word_of
+from clientagent.cohorts import PHASES, Seat, order_of, trained_before, word_of
 from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.counting import public_reason
 from clientagent.evaluation import evaluate
@@ -31,7 +32,7 @@ from clientagent.privacy.desk import PrivacyDesk
 from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
-from clientagent.results import collect, report_evaluation
+from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
 from clientagent.runs import WorkFolder
 from clientagent.strategies import Given
 from clientagent.warmup import Warmup
@@ -58,6 +59,7 @@ from clientagent.wire.errors import (
     UpdateConflict,
 )
 from clientagent.wire.messages import (
+    Appraisal,
     Environment,
     EvaluationCounts,
     PrivacyStatement,
@@ -69,6 +71,7 @@ from clientagent.wire.messages import (
     WorkOrder,
     WorkRefusal,
 )
+from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.strategies import needs_torch, uplink_layout
 from clientagent.wire.tensors import Array
@@ -113,7 +116,7 @@ class Worker:
         """Everything that happens at the bank. What comes back is finished and on disk."""
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
-            return collect(self._home, self._portal, terms, order, self._bases.weights(terms, order))
+            return self._collect(terms, order)
         if order.kind == "evaluate":
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
@@ -138,12 +141,18 @@ class Worker:
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
+        if before := trained_before(terms.folder.attempts(order.round), order):
+            data, said = before
+            ready = sign_document(said, self._home.key)
+            work.wait_to_be_masked(data, ready)
+            log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
+            return ready
         out, made, counts, privacy = self._make(terms, order, seed)
         ready = sign_document(UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
             agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
-            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(made),
+            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
         work.wait_to_be_masked(out.data, ready)
@@ -159,6 +168,7 @@ class Worker:
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
+        self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
         private = self._desk.begin(
             terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
         )
@@ -167,8 +177,9 @@ class Worker:
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
-        out = outgoing(terms.plan, given, made, terms.manifest.inputs, seed=seed)
+        out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
+        loss += "" if out.norm_before is None else f", norm {out.norm_before:.4g} before it was cut"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
         return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
@@ -209,7 +220,7 @@ class Worker:
             agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
             codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
             rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
-            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(made),
+            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(terms.plan, made),
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -222,6 +233,8 @@ class Worker:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
         self._desk.update_leaving(manifest)
+        if (plan := self._plan_of(order)) is not None:
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
@@ -231,6 +244,10 @@ class Worker:
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
         return answer
 
+    def _plan_of(self, order: WorkOrder) -> Plan | None:
+        manifest = self._home.run(order.run).manifest
+        return self._home.plan(manifest.plan_hash) if manifest else None
+
     # ------------------------------------------------------------------ in a cohort
     def mask(self, notice: CohortNotice) -> WorkAnswer | None:
         """Answer what a cohort asks, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
@@ -238,7 +255,8 @@ class Worker:
         passing: tuple[type[Refusal], ...] = PASSING
         try:
             with self._faults.phase(order.round, PHASES[notice.stage]):
-                seat = Seat(self._home, self._portal, terms_of(self._home, self._portal, order), order, work)
+                asked = order.model_copy(update={"epoch": notice.epoch})  # a notice is of today, though its order may be older
+                seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
                 word = word_of(seat, notice)
                 passing = PASSING + ON_THE_WAY + (StageClosed,)
                 return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
@@ -264,6 +282,21 @@ class Worker:
         answer = self._portal.evaluation(order.run, statement)
         log.info("version %d evaluated", order.base_number)
         return answer
+
+    def _collect(self, terms: Terms, order: WorkOrder) -> Signed:
+        """Store the result, say what it is worth where the plan lets the bank, and only then acknowledge it."""
+        weights = self._bases.weights(terms, order)
+        signed = collect(self._home, self._portal, terms, order, weights)
+
+        def made() -> Appraisal:
+            if sends_gain(terms.plan) and needs_torch(terms.plan):
+                self._load_torch()
+            personal = personal_of(self._home.model_folder(order.run, order.base_number), terms.layout)
+            return appraise(terms.plan, order, weights, self._inputs(terms, order), personal)
+
+        if wants_appraisal(terms.plan):
+            report_appraisal(self._home, self._portal, order, made)
+        return signed
 
     def refuse(self, order: WorkOrder, error: Refusal) -> None:
         """The portal should not wait for a bank that said no. Not heard, it finds out at the deadline."""
@@ -293,8 +326,15 @@ class Worker:
         self._reporter.tell(parse(Progress, fields))
 
 
-def _environment(made: Contribution) -> Environment:
-    torch = sys.modules.get("torch") if made.steps else None
+def _sent_as(plan: Plan) -> Plan:
+    """Under secure aggregation an update waits as it is; the ring's words are its codec."""
+    if plan.privacy.secure_aggregation is None:
+        return plan
+    return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
+
+
+def _environment(plan: Plan, made: Contribution) -> Environment:
+    torch = sys.modules.get("torch") if made.steps and needs_torch(plan) else None
     return Environment(
         agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
         torch=str(torch.__version__) if torch else "",

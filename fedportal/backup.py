@@ -24,6 +24,8 @@ from django.db import connection, models, transaction
 from audit.models import Chain
 from audit.services import open_epoch
 from institutions.models import Institution
+from rounds import blobs
+from rounds.models import Blob
 from rounds.orders import renew_orders
 
 FORMAT = "fedportal-backup/1"
@@ -66,6 +68,8 @@ def _write_rows(archive: tarfile.TarFile, tell: Tell) -> int:
 
 def _write_files(archive: tarfile.TarFile, tell: Tell) -> int:
     base, count = Path(settings.FEDPORTAL_DATA_DIR), 0
+    for digest in Blob.objects.values_list("digest", flat=True).iterator():
+        blobs.path_of(digest)  # what only the object store has comes back to the folder
     for folder in ("keys", "blobs"):
         for path in sorted((base / folder).rglob("*")):
             if path.is_file() and "incoming" not in path.parts:

@@ -165,6 +165,16 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+if _bucket := env.str("BLOBS_S3_BUCKET", default=""):
+    STORAGES["blobs"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": _bucket, "location": env.str("BLOBS_S3_PREFIX", default=""), "default_acl": None,
+            "endpoint_url": env.str("BLOBS_S3_ENDPOINT", default="") or None, "file_overwrite": True,
+            "region_name": env.str("BLOBS_S3_REGION", default="us-east-1"), "signature_version": "s3v4",
+            "addressing_style": env.str("BLOBS_S3_ADDRESSING", default="auto"), "querystring_auth": False,
+        },
+    }
 STATIC_URL = "/static/"
 STATIC_ROOT = FEDPORTAL_DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -204,6 +214,9 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # no shelve file: the schedule is code
 CELERY_TIMEZONE = "UTC"
+AGGREGATION_SHARED_FROM_BYTES = env.int("AGGREGATION_SHARED_FROM_BYTES", default=512 * 2**20)
+"""Several workers share an aggregation that reads at least so much."""
+AGGREGATION_SPAN_BYTES = env.int("AGGREGATION_SPAN_BYTES", default=16 * 2**20)
 # a beat that comes late is not made up for: each sweep looks at everything
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rounds.tasks.sweep", "schedule": 1.0, "options": {"expires": 5.0}},

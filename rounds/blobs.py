@@ -13,7 +13,7 @@ from pathlib import Path
 from django.conf import settings
 
 from clientagent.wire.errors import DigestMismatch, TooLarge
-from rounds import crashing
+from rounds import crashing, remote
 
 CHUNK = 1 << 20
 ASIDE = "aside-"
@@ -25,11 +25,20 @@ def root() -> Path:
 
 
 def path_of(digest: str) -> Path:
+    """Where the bytes lie; they are brought back from the object store where this folder has lost them."""
+    place = _place_of(digest)
+    if remote.store() is not None and not place.exists():
+        with drafting() as temporary:
+            remote.fetch(digest, place, temporary)
+    return place
+
+
+def _place_of(digest: str) -> Path:
     return root() / digest[:2] / digest
 
 
 def exists(digest: str) -> bool:
-    return path_of(digest).exists()
+    return _place_of(digest).exists() or remote.exists(digest)
 
 
 class BlobWriter:
@@ -60,10 +69,7 @@ class BlobWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         crashing.reached("blob:written")
-        target = path_of(self.digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self.path, target)
-        sync_folder(target.parent)
+        _take(self.path, self.digest)
         self.kept = self.digest
         return self.kept
 
@@ -108,19 +114,25 @@ def writing(*, limit: int | None = None) -> Iterator[BlobWriter]:
 def adopt(path: Path, *, digest: str | None = None) -> str:
     """Move a finished file into the store; returns its digest, which a caller who has just computed it may name."""
     name = digest or digest_of(path)
-    target = path_of(name)
-    if path == target:
+    if path == _place_of(name):
         return name
-    target.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.utime(path)
+    _take(path, name)
+    return name
+
+
+def _take(path: Path, digest: str) -> None:
+    """Into the object store first, if there is one: what is in the folder is in both."""
+    remote.save(digest, path)
+    target = _place_of(digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(path, target)
     sync_folder(target.parent)
-    return name
 
 
 def digest_of(path: Path, start: int = 0, size: int | None = None) -> str:
@@ -161,20 +173,21 @@ def read_file(path: Path, *, start: int = 0, end: int | None = None) -> Iterator
 
 
 def stored(*, before: datetime) -> Iterator[str]:
-    """Digests in the store that nobody has kept since."""
-    for path in root().glob("[0-9a-f][0-9a-f]/*"):
-        if _is_older(path, before):
-            yield path.name
+    """Digests in the store that nobody has kept since; those of the object store, whose age ``forget`` judges, with them."""
+    here = {path.name for path in root().glob("[0-9a-f][0-9a-f]/*") if _is_older(path, before)}
+    yield from here
+    yield from (digest for digest in remote.stored() if digest not in here)
 
 
 def forget(digest: str, *, before: datetime) -> bool:
     """Remove the bytes of a digest that no row names. What was kept again meanwhile stays, whoever was first."""
-    path, aside = path_of(digest), root() / "incoming" / f"{ASIDE}{digest}"
+    path, aside = _place_of(digest), root() / "incoming" / f"{ASIDE}{digest}"
     try:
         os.rename(path, aside)
     except FileNotFoundError:
-        return False
+        return remote.forget(digest, before=before)
     if _is_older(aside, before):
+        remote.forget(digest, before=before)
         aside.unlink()
         return True
     put_back(aside)
@@ -184,10 +197,10 @@ def forget(digest: str, *, before: datetime) -> bool:
 def put_back(aside: Path) -> None:
     """Return to the store what ``forget`` had taken aside."""
     digest = aside.name.removeprefix(ASIDE)
-    if exists(digest):
+    if (place := _place_of(digest)).exists():
         aside.unlink()
     else:
-        os.rename(aside, path_of(digest))
+        os.rename(aside, place)
 
 
 def leftovers(*, before: datetime) -> Iterator[Path]:
@@ -198,7 +211,7 @@ def leftovers(*, before: datetime) -> Iterator[Path]:
 def refresh(digest: str) -> None:
     """Count the age of these bytes from now on."""
     with suppress(FileNotFoundError):
-        os.utime(path_of(digest))
+        os.utime(_place_of(digest))
 
 
 def _is_older(path: Path, before: datetime) -> bool:

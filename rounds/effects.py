@@ -8,10 +8,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from clientagent.wire import capabilities
+from clientagent.wire.errors import Refusal
 from clientagent.wire.masking import threshold_for
 from clientagent.wire.plan import Feature, Plan
+from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.terms import not_covered
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
+from rounds.selectors.privacy import terms_of
 
 UNKNOWN_CATEGORIES = 6
 """Categories assumed of a feature whose categories the statistics stage will agree."""
@@ -127,9 +131,67 @@ def _protection(plan: Plan) -> list[Effect]:
         effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
     else:
         effects += _masked(plan)
+    effects += [*_customers(plan), *_banks(plan)]
     if privacy.record_dp is None and privacy.institution_dp is None:
         effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
     return effects
+
+
+def _customers(plan: Plan) -> list[Effect]:
+    """What record_dp promises, what a run of this plan costs a customer, and what the promise leaves out."""
+    record = plan.privacy.record_dp
+    if record is None:
+        return []
+    try:
+        terms = terms_of(plan, None)
+    except Refusal as refusal:
+        return [Effect("alert-triangle", refusal.sentence)]
+    half = max(terms.updates // 2, 1)
+    words = {
+        "epsilon": f"{record.epsilon:g}", "delta": f"{terms.delta:.1g}", "noise": f"{terms.noise_multiplier:.3g}",
+        "clip": f"{record.clip:g}", "first": f"{terms.epsilon_after(1):.2g}", "half": f"{terms.epsilon_after(half):.2g}",
+        "n": half, "all": terms.updates, "share": round(100 * record.sampling),
+    }
+    return [
+        Effect("shield-check", _(
+            "Each customer of each bank loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to everybody "
+            "beyond the own bank, the portal included."
+        ) % words),
+        Effect("activity", _(
+            "Each step looks at about %(share)d %% of the rows, cuts each gradient at %(clip)s and adds %(noise)s times as much "
+            "noise; banks with few rows pay most in accuracy."
+        ) % words),
+        Effect("scale", _(
+            "It spends epsilon %(first)s by the first update, %(half)s by update %(n)d and %(epsilon)s by update %(all)d."
+        ) % words),
+        *(Effect("eye", _(row.reason) % row.values) for row in not_covered(plan)),
+    ]
+
+
+def _banks(plan: Plan) -> list[Effect]:
+    """What institution_dp promises, to whom, and what it leaves out."""
+    bank = plan.privacy.institution_dp
+    if bank is None:
+        return []
+    try:
+        terms = institution_terms(plan)
+    except Refusal as refusal:
+        return [Effect("alert-triangle", refusal.sentence)]
+    words = {
+        "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}", "noise": f"{terms.noise_multiplier:.3g}",
+        "times": f"{terms.noise_multiplier / len(plan.participants):.2g}",
+    }
+    return [
+        Effect("shield-check", _(
+            "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
+            "versions; not to the portal, which sees single updates and adds the noise."
+        ) % words),
+        Effect("activity", _(
+            "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
+            "expect a much weaker model."
+        ) % words),
+        Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
+    ]
 
 
 def _masked(plan: Plan) -> list[Effect]:

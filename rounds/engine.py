@@ -21,7 +21,6 @@ from rounds.services.masked import is_masked
 from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
 from rounds.stages import step_masked
-from rounds.unmasking import store_mean
 
 logger = logging.getLogger(__name__)
 
@@ -218,10 +217,8 @@ def _is_orphan(round_: Round) -> bool:
 
 
 def _compute(round_: Round, owner: str) -> None:
-    lease, layout = _Lease(round_, owner), layout_for(round_.run)
     try:
-        mean = store_mean(round_, layout, on_block=lease.on_block) if is_masked(round_.run) else ""
-        done = aggregate_round(round_, layout, on_block=lease.on_block, mean=mean)
+        done = aggregate_round(round_, layout_for(round_.run), on_block=_Lease(round_, owner).on_block)
     except (Overflowed, RingExceeded, ShareInvalid) as error:
         services.give_up_round(round_=round_, reason=error.sentence if isinstance(error, Refusal) else str(error))
         return

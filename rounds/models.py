@@ -214,6 +214,8 @@ class Round(models.Model):
     closed_at = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
     aggregation = models.JSONField(null=True)
+    noise_key = models.CharField(max_length=64, blank=True)  # a secret: whoever has it can take the noise off the sum
+    noise = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="noise_of")
     aggregation_digest = models.CharField(max_length=64, blank=True)
     lease_owner = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True)
@@ -277,7 +279,8 @@ class Cohort(models.Model):
     formed_at = models.DateTimeField()
     deadline_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="+")
+    mean = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="means")
+    mean_norm = models.FloatField(null=True)
 
     class Meta:
         ordering = ["number"]
@@ -419,6 +422,18 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"v{self.number}"
+
+
+class Appraisal(models.Model):
+    """What one bank said of a run's result once it held it: training distribution, groups of customers, what it gained."""
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="appraisals")
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="appraisals")
+    document = models.JSONField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "institution"], name="a_result_is_appraised_once")]
 
 
 class Evaluation(models.Model):

@@ -24,7 +24,7 @@ def work_order(
 ) -> dict[str, Any]:
     """A signed WorkOrder as JSON. Without a round it is named by the version's number."""
     deadline = round_.deadline_at if round_ else (run.deadline_at or now() + RESULT_KEPT)
-    state_digest, aggregated = _beside(run, seat, base) if kind == "train" else (None, None)
+    state_digest, aggregated = _beside(run, seat, base, kind)
     order = WorkOrder(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
         round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),
@@ -36,11 +36,17 @@ def work_order(
     return sign_document(order, portal_key()).model_dump(mode="json")
 
 
-def _beside(run: Run, seat: Seat, base: ModelVersion) -> tuple[str | None, str | None]:
-    """What a bank starts from beside the base: the server's vectors, and the update with which its own were kept."""
+def _beside(run: Run, seat: Seat, base: ModelVersion, kind: str) -> tuple[str | None, str | None]:
+    """What a bank starts from beside the base: the server's vectors, and the update with which its own were kept.
+
+    In the end its own are the newest, whichever version was selected.
+    """
     plan = run.plan.document
-    sent_down = base.state_id if plan.strategy.name in SENT_DOWN else None
-    return sent_down, _aggregated(run, seat, base) if keeps_own(plan) else None
+    if kind == "evaluate" or not keeps_own(plan):
+        return None, None
+    if kind == "collect":
+        return None, _aggregated(run, seat, run.last_version)
+    return base.state_id if plan.strategy.name in SENT_DOWN else None, _aggregated(run, seat, base)
 
 
 def _aggregated(run: Run, seat: Seat, base: ModelVersion) -> str | None:

@@ -7,8 +7,12 @@ import logging
 from celery import shared_task
 from django.db import close_old_connections
 
-from rounds import engine, services
+from rounds import engine, services, sharing
+from rounds.aggregation import job_of
 from rounds.clock import now
+from rounds.lifecycle import RoundState
+from rounds.models import Round
+from rounds.services.updates import layout_for
 from rounds.wake import TASK, Nearby
 
 logger = logging.getLogger(__name__)
@@ -26,6 +30,14 @@ def look_at(run_id: str) -> None:
 @shared_task(name=TASK, ignore_result=True)
 def advance_run(run_id: str) -> None:
     engine.advance(run_id)
+
+
+@shared_task(name=sharing.TASK, ignore_result=True)
+def compute_span(round_id: int, number: int, mean: str) -> None:
+    """Help the worker that aggregates a round: one span of its columns, if the round still needs it."""
+    round_ = Round.objects.select_related("run__plan", "base").filter(pk=round_id, state=RoundState.AGGREGATING).first()
+    if round_ is not None and (folder := sharing.folder_of(round_)).exists():
+        sharing.compute_span(folder, job_of(round_, layout_for(round_.run), mean=mean), number)
 
 
 @shared_task(ignore_result=True)

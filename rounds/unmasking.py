@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from clientagent.wire.masking import Collector, file_reader, open_sum, remaining_masks
+from clientagent.wire.masking import Collector, Rotation, file_reader, is_rotated, open_sum, remaining_masks
 from clientagent.wire.tensors import Layout
 from rounds import blobs, crashing
 from rounds.algorithms.files import narrow
@@ -30,10 +30,13 @@ def store_mean(round_: Round, layout: Layout, *, on_block: Callable[[float], obj
     with blobs.writing() as writer, ExitStack() as stack:
         writer.write(layout.header)
         readers = [file_reader(_open(collector, bank, stack)) for bank in collector.survivors]
-        done = 0
+        done, rotation = 0, Rotation(collector.cohort.rid)
         for block in open_sum(collector.cohort.ring, readers, remaining_masks(collector)):
-            writer.write(narrow(block.values / divisor).tobytes())
-            done += len(block.integers)
+            values = block.values / divisor
+            if is_rotated(block.segment):
+                values = rotation.back(values)[: layout.parameters - done]
+            writer.write(narrow(values).tobytes())
+            done += len(values)
             on_block(done / layout.parameters)
         digest = writer.keep()
     crashing.reached("sum:kept")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import compare, history, home, ledger, plans, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, ledger, plans, privacy, projects, registry, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("projects/new/", projects.project_new, name="project-new"),
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
     path("projects/<slug:slug>/plans/new/", plans.plan_new, name="plan-new"),
+    path("projects/<slug:slug>/privacy/<int:account>/reconcile/", privacy.reconcile, name="privacy-reconcile"),
     path("projects/<slug:slug>/registry/", registry.registry, name="registry"),
     path("projects/<slug:slug>/registry/rollback/", registry.rollback, name="rollback"),
     path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),

@@ -67,6 +67,7 @@ SUBJECT: dict[str, Look] = {
     "ready": Look(BUSY, "check", _("Ready to be masked")),
     "statistics": Look(BUSY, "list-check", _("Statistics")),
     "evaluation": Look(BUSY, "chart-line", _("Evaluation counts")),
+    "appraisal": Look(BUSY, "scale", _("Appraisal of the result")),
     "acknowledgement": Look(GOOD, "download", _("Result fetched")),
     "decision": Look(BUSY, "checklist", _("Decision on a plan")),
     "refusal": Look(CARE, "ban", _("Work refused")),

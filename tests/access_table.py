@@ -16,7 +16,7 @@ from typing import Any
 
 from institutions import services
 from institutions.models import Membership, Role, User
-from rounds.models import Run
+from rounds.models import PrivacyAccount, Run
 from tests.cast import Bank, make_bank, make_pending_agent
 from tests.rounds.scripted import make_federation
 
@@ -87,6 +87,15 @@ def _key(cast: Cast) -> dict[str, Any]:
 
 def _member(cast: Cast) -> dict[str, Any]:
     return {"pk": Membership.objects.get(user=cast.north.operator).pk}
+
+
+def _account(cast: Cast) -> int:
+    """A locked privacy ledger of north's, from which the run has spent."""
+    account = PrivacyAccount.objects.create(
+        institution=cast.north.institution, subject="retail", hash="0" * 64, locked={"expected": "entry 3", "got": "entry 1"}
+    )
+    account.releases.create(run=cast.run, round=1, release="a" * 64, event={}, run_epsilon=1.0, at=cast.run.created_at)
+    return account.pk
 
 
 def _invitation(cast: Cast) -> dict[str, Any]:
@@ -197,6 +206,7 @@ ROUNDS = {
     "rounds:card": Access(PARTY, args=_numbered),
     "rounds:bundle": Access(PARTY, args=_numbered),
     "rounds:version-move": Access(NOBODY, ADMINS, lambda cast: _numbered(cast) | {"move": "register"}),
+    "rounds:privacy-reconcile": Access(NOBODY, ADMINS, lambda cast: _project(cast) | {"account": _account(cast)}),
     "rounds:registry": Access(PARTY, args=_project),
     "rounds:rollback": Access(NOBODY, ADMINS, _project),
     "rounds:evaluation": Access(PARTY, args=_numbered),
@@ -214,9 +224,11 @@ ROUNDS = {
     "api-work": Access(NOBODY),
     "api-plan": Access(NOBODY, args=_plan),
     "api-decisions": Access(NOBODY, args=_plan),
+    "api-privacy": Access(NOBODY),
     "api-statistics": Access(NOBODY),
     "api-manifest": Access(NOBODY, args=_run),
     "api-history": Access(OVERSEERS, args=_run),
+    "api-appraisals": Access(NOBODY, args=_run),
     "api-acknowledgements": Access(NOBODY, args=_run),
     "api-model": Access(NOBODY, args=_numbered),
     "api-version-move": Access(NOBODY, ADMINS, lambda cast: _numbered(cast) | {"move": "register"}),
@@ -228,6 +240,8 @@ ROUNDS = {
     "api-delta": Access(NOBODY, args=_numbered),
     "api-progress": Access(NOBODY),
     "api-updates": Access(NOBODY),
+    "api-ready": Access(NOBODY),
+    "api-cohort-messages": Access(NOBODY, args=lambda cast: {"rid": "0" * 64}),
     "api-uploads": Access(NOBODY),
     "api-part": Access(NOBODY, args=lambda cast: {"upload_id": _ID, "number": 0}),
     "api-complete": Access(NOBODY, args=lambda cast: {"upload_id": _ID}),

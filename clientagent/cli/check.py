@@ -1,4 +1,4 @@
-"""``fedagent check``: does the bank's table fit a plan?"""
+"""``fedagent check``: does the bank's table fit a plan, and has it moved since the plan's preprocessing was frozen?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
-from clientagent.cli.output import bad, care, good, print_json
+from clientagent.cli.output import bad, care, good, print_json, table
 
 if TYPE_CHECKING:
     from clientagent.data import Finding, Report
@@ -24,7 +24,8 @@ def check(
 ) -> None:
     """Check whether the bank's table fits.
 
-    Names every problem with its column and reason. Nothing leaves this machine.
+    Names every problem with its column and reason. Once a run has frozen its preprocessing, shows for each feature how far
+    the table has moved since (population stability index). Nothing leaves this machine.
     """
     from clientagent.data import check_table
     from clientagent.home import Home
@@ -35,13 +36,53 @@ def check(
     for one in _plans(here, plan):
         path = data or load_policy(here.policy_path).table_of(one.project, folder=here.path)
         report = check_table(one, path)
-        results.append(_as_json(one, report))
+        drift = _drift(here, one, report)
+        results.append(_as_json(one, report) | {"drift": drift})
         if not as_json:
             _print(one, report)
+            _print_drift(drift)
     if as_json:
         print_json(results)
     if not all(result["fits"] for result in results):
         raise typer.Exit(1)
+
+
+def _drift(home: Home, plan: Plan, report: Report) -> dict[str, Any] | None:
+    """How far the table has moved since the newest run of the plan; None before there is one."""
+    from dataclasses import asdict
+
+    from clientagent.drift import basis_of, drift_of
+
+    basis = basis_of(home, plan.hash) if report.table else None
+    if basis is None or report.table is None:
+        return None
+    return {"run": basis.run, "features": [asdict(one) | {"verdict": one.verdict} for one in drift_of(basis, report.table)]}
+
+
+def _print_drift(drift: dict[str, Any] | None) -> None:
+    if drift is None:
+        return
+    typer.echo(f"Since run {drift['run'][:8]} froze its preprocessing (PSI: below 0.1 stable, from 0.25 on shifted):")
+    table(["feature", "verdict", "PSI, own rows then", "PSI, all banks then", "missing", "then", "unknown"], [
+        (one["feature"], one["verdict"], _figure(one["own_psi"]), _figure(one["psi"]), _percent(one["missing"]),
+         _percent(one["missing_then"]), _percent(one["unknown"])) for one in drift["features"]
+    ])  # fmt: skip
+    shifted = [one["feature"] for one in drift["features"] if one["verdict"] == "shifted"]
+    unknown = [one["feature"] for one in drift["features"] if one["unknown"] > 0]
+    if shifted:
+        care(f"Shifted: {', '.join(shifted)}. Look for a change of definition or of customers before you trust new scores.")
+    if unknown:
+        care(f"Values that the model has never seen: {', '.join(unknown)}.")
+    if not shifted and not unknown:
+        good("No feature has shifted.")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _plans(home: Home, wish: str) -> list[Plan]:

@@ -61,7 +61,7 @@ def reconcile(
 ) -> None:  # fmt: skip
     """Go on after the ledger was locked: what the portal saw leave and this bank forgot is charged. Stop the agent first.
 
-    An administrator confirms the reconciliation at the portal, on the institution's page.
+    An administrator confirms the reconciliation at the portal, on the project's page.
     """
     from clientagent.home import Home
     from clientagent.portal import Portal
@@ -88,7 +88,7 @@ def reconcile(
         print_json(result)
         return
     good(f"Reconciled: {len(charged)} forgotten releases are charged; epsilon {ledger.book.epsilon():.4g} is spent.")
-    typer.echo("Ask an administrator to confirm it on the portal's page of your institution, then start the agent.")
+    typer.echo("Ask an administrator to confirm it on the project's page, then start the agent.")
 
 
 def _ledgers(home: Home) -> list[PrivacyLedger]:

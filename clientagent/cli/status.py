@@ -62,7 +62,8 @@ def _run(folder: RunFolder) -> dict[str, Any]:
     stop = folder.stopped
     state = "stopped" if stop else "roster signed" if folder.manifest else "counted" if folder.statistics else "new"
     if last is not None:
-        state = "stopped" if stop else "sent" if last.receipt else "ready to send" if last.manifest else "in work"
+        waits = "ready to send" if last.manifest else "waits to be masked" if last.ready else "in work"
+        state = "stopped" if stop else "sent" if last.receipt else waits
     return {
         "run": folder.id, "rounds_sent": sum(work.receipt is not None for work in works),
         "last_work": f"round {last.path.name.partition('-')[0]}" if last else "", "state": state,

@@ -12,6 +12,7 @@ from clientagent.data.columns import CategoryReader, NumberReader
 from clientagent.data.findings import Finding, Report, Unreadable
 from clientagent.data.source import Source, column_name, open_source
 from clientagent.data.table import Categories, Labels, Table
+from clientagent.wire.messages import MOST_GROUPS
 from clientagent.wire.plan import Feature, Plan, as_text
 
 MIN_ROWS = 10
@@ -45,18 +46,23 @@ class _Check:
 
     def run(self, source: Source) -> Report:
         readers = self._readers(source)
+        segment = self._segment_reader(source)
         rows = 0
-        for block_rows, block in source.blocks([column_name(name) for name in readers]):
+        names = [column_name(name) for name in readers] + ([column_name(segment.name)] if segment else [])
+        for block_rows, block in source.blocks(list(dict.fromkeys(names))):
             rows += block_rows
             for name, reader in readers.items():
                 reader.add(block[column_name(name)])
+            if segment:
+                segment.add(block[column_name(segment.name)])
         self.problems += source.findings()
         for reader in readers.values():
             self.problems += reader.findings()
         if not rows:
             self.problems.append(Finding("", f"{self.path.name} has a header but no rows", "the file has no rows"))
             return self._report(None)
-        return self._report(self._table(rows, readers))
+        table = self._table(rows, readers, segment.categories() if segment else None)
+        return self._report(table)
 
     def _report(self, table: Table | None) -> Report:
         rows, positives = (table.rows, table.positives) if table else (0, 0)
@@ -72,22 +78,37 @@ class _Check:
         if self.labelled:
             wanted[self.plan.label.name] = CategoryReader(self.plan.label.name)
         for name in list(wanted):
-            if problem := _header_problem(name, source.names):
+            if problem := header_problem(name, source.names):
                 self.problems.append(problem)
                 del wanted[name]
         return wanted
 
-    def _table(self, rows: int, readers: dict[str, NumberReader | CategoryReader]) -> Table:
+    def _segment_reader(self, source: Source) -> CategoryReader | None:
+        """For the column whose groups the plan compares; it may be a feature as well. Rows to be scored need none."""
+        name = self.plan.evaluation.segment
+        if name is None or not self.labelled:
+            return None
+        if problem := header_problem(name, source.names):
+            self.problems.append(problem)
+            return None
+        return CategoryReader(name)
+
+    def _table(
+        self, rows: int, readers: dict[str, NumberReader | CategoryReader], segment: Categories | None = None
+    ) -> Table:
         numeric = {name: reader.numbers() for name, reader in readers.items() if isinstance(reader, NumberReader)}
         texts = {name: reader.categories() for name, reader in readers.items() if isinstance(reader, CategoryReader)}
         label = texts.pop(self.plan.label.name, None)
-        table = Table(rows, numeric, texts, self._labels(label) if label else np.empty(0, np.int8))
+        table = Table(rows, numeric, texts, self._labels(label) if label else np.empty(0, np.int8), segment)
         if label and self.unlabelled:
             table = table.take(np.flatnonzero(label.codes >= 0))
         if self.labelled and table.rows < MIN_ROWS:
             reason = f"only {table.rows} rows with a label, at least {MIN_ROWS} are needed"
             self.problems.append(Finding("", reason, "too few rows"))
         self._look_at_columns(table)
+        if segment and len(segment.values) > MOST_GROUPS:
+            reason = f"{len(segment.values)} groups to compare; beyond the {MOST_GROUPS} largest they count together"
+            self.warnings.append(Finding(self.plan.evaluation.segment or "", reason))
         return table
 
     def _labels(self, label: Categories) -> Labels:
@@ -99,6 +120,9 @@ class _Check:
         seen = ", ".join(repr(label.values[i])[:40] for i in np.argsort(-counts, kind="stable")[:5])
         if not label.values:
             self.problems.append(Finding(name, "the label is missing in every row"))
+        elif positive == "1" and label.values == ["0"]:
+            reason = "every row is 0: a bank of good customers alone may take part, but has no AUC of its own"
+            self.warnings.append(Finding(name, reason))
         elif not labels.any():
             reason = f"no row has the positive value {positive!r}; the column holds {seen}"
             self.problems.append(Finding(name, reason, f"no row has the positive value {positive!r}"))
@@ -140,7 +164,7 @@ class _Check:
             self.problems.append(Finding(feature.name, reason, "holds values outside the plan's categories"))
 
 
-def _header_problem(name: str, header: list[str]) -> Finding | None:
+def header_problem(name: str, header: list[str]) -> Finding | None:
     found = header.count(column_name(name))
     if found == 1:
         return None

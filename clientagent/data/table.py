@@ -33,12 +33,16 @@ class Categories:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers are float64 with NaN for missing. ``labels`` is 1 for the positive value, else 0; empty where not asked for."""
+    """Numbers are float64 with NaN for missing. ``labels`` is 1 for the positive value, else 0; empty where not asked for.
+
+    ``segment`` is the column whose groups the plan compares; it is no feature by being it, and does not move the split.
+    """
 
     rows: int
     numeric: dict[str, Numbers]
     categorical: dict[str, Categories]
     labels: Labels
+    segment: Categories | None = None
 
     @property
     def positives(self) -> int:
@@ -50,4 +54,5 @@ class Table:
             {name: column[rows] for name, column in self.numeric.items()},
             {name: column.take(rows) for name, column in self.categorical.items()},
             self.labels[rows] if len(self.labels) else self.labels,
+            self.segment.take(rows) if self.segment else None,
         )

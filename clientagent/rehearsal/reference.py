@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clientagent.alone import best_of
 from clientagent.data import read_table, split_rows
-from clientagent.evaluation import losses, mean_loss, probabilities, score
-from clientagent.newton import optimum
+from clientagent.evaluation import losses, probabilities, score
 from clientagent.preprocess import Inputs, Prepared, check_spec, prepare
-from clientagent.training import Trainer, class_weights
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed
 from clientagent.wire.messages import PreprocessingSpec
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.signing import parse
-from clientagent.wire.strategies import number_of
 from clientagent.wire.tensors import Array, unpack
-from clientagent.wire.weights import initial_weights, layout_of
+from clientagent.wire.weights import layout_of
 
-PATIENCE, MOST_EPOCHS, LEAST_GAIN = 10, 150, 1e-6
 Scores = NDArray[np.float64]
 
 
@@ -91,36 +88,6 @@ def _local(plan: Plan, part: _Bank, holdout: Inputs, flat: Array | None) -> dict
         "own_auc": exact_auc(score(plan, best, own.matrix), own.labels),
         "final_own_auc": None if flat is None else exact_auc(score(plan, flat, own.matrix), own.labels),
     }
-
-
-def best_of(plan: Plan, training: Inputs, validation: Inputs) -> Array:
-    """The weights with the lowest validation loss, over two step sizes, each trained until it improves no more.
-
-    For ``newton`` the optimum of the training rows under the same ridge.
-    """
-    if plan.strategy.name == "newton" and len(training.labels):
-        good, bad = class_weights(plan, training)
-        ridge = number_of(plan.strategy, "ridge")
-        return optimum(training.matrix, training.labels, ridge=ridge, good_weight=good, bad_weight=bad)
-    rate = plan.training.resolved_learning_rate(plan.model.family)
-    tried = [_trained(plan, training, validation, rate * factor) for factor in (1.0, 0.3)]
-    return min(tried, key=lambda pair: pair[0])[1]
-
-
-def _trained(plan: Plan, training: Inputs, validation: Inputs, rate: float) -> tuple[float, Array]:
-    start = initial_weights(plan, training.matrix.shape[1])
-    judge = validation if len(validation.labels) else training
-    trainer = Trainer(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
-    best, since = (mean_loss(plan, start, judge), start), 0
-    for _ in range(MOST_EPOCHS):
-        trainer.epoch()
-        flat = trainer.weights()
-        loss = mean_loss(plan, flat, judge)
-        since = 0 if loss < best[0] - LEAST_GAIN else since + 1
-        best = (loss, flat) if since == 0 else best
-        if since >= PATIENCE:
-            break
-    return best
 
 
 def _figures(plan: Plan, flat: Array, inputs: Inputs) -> dict[str, float | None]:

@@ -276,6 +276,9 @@ class EvaluationPlan(_Part):
     every: int = Field(1, ge=0, le=10_000, description="Evaluate every n-th version; 0 never.")
     segment: Column | None = Field(None, description="A column whose groups are compared for fairness.")
     alert_budget: float = Field(0.01, gt=0, le=1, description="Share of cases that can be looked at.")
+    gains: bool = Field(
+        False, description="At the end each bank also trains a model of its own and reports, in figures only, what it gained."
+    )
 
 
 class Retention(_Part):

@@ -43,6 +43,15 @@ class Sink:
     on_block: Callable[[float], object] = field(default=lambda share: None)
 
 
+@dataclass(frozen=True)
+class Job:
+    """All that makes a round's result: the rule, what it is told, and the vectors' files."""
+
+    strategy: Strategy
+    facts: Facts
+    files: RoundFiles
+
+
 def aggregate(strategy: Strategy, facts: Facts, files: RoundFiles, sink: Sink) -> Geometry:
     """Write base + difference as float32 bytes and the server's next vectors. Raises ``Overflowed`` and ``OSError``."""
     if strategy.solve is not None:
@@ -54,12 +63,28 @@ def aggregate(strategy: Strategy, facts: Facts, files: RoundFiles, sink: Sink) -
     if isinstance(step, Averaged) and passes.products is not None:
         _write_combination(step, files, sink)
         return geometry_of(passes.products, step.coefficients)
+    return _walk(step, facts, files, sink, (0, files.parameters)).geometry
+
+
+def aggregate_span(job: Job, sink: Sink, span: tuple[int, int]) -> Measure:
+    """The same for the columns [start, end) alone, so that several workers may share a large model; to the same bits.
+
+    For rules that go column by column and keep nothing at the server. A rule that looks at the updates as a whole first does so
+    for every span.
+    """
+    if job.strategy.begin is None or job.files.state is not None:
+        raise ValueError(f"{job.strategy.name} cannot be shared out by columns")
+    step = begin_mixed(job.strategy.begin, job.facts, UpdatePasses(job.files.uploads.rows("update"), job.files.parameters))
+    return _walk(step, job.facts, job.files, sink, span)
+
+
+def _walk(step: Callable[[Piece], Step], facts: Facts, files: RoundFiles, sink: Sink, span: tuple[int, int]) -> Measure:
     measure = Measure(facts.banks)
-    for start, before, piece in _pieces(files, sink):
+    for start, before, piece in _pieces(files, sink, span):
         done = step(piece)
         measure.add(piece.updates, done.difference)
         _put(sink, start, before, done)
-    return measure.geometry
+    return measure
 
 
 def _put(sink: Sink, start: int, before: Block, done: Step) -> None:
@@ -72,12 +97,12 @@ def _write_combination(step: Averaged, files: RoundFiles, sink: Sink) -> None:
     """Only the updates that count need be read: one of all for Krum."""
     used = np.flatnonzero(step.coefficients).tolist()
     uploads = Uploads([files.uploads.paths[i] for i in used], {"update": files.uploads.offsets["update"]})
-    for start, before, piece in _pieces(RoundFiles(files.base, uploads, files.parameters), sink):
+    for start, before, piece in _pieces(RoundFiles(files.base, uploads, files.parameters), sink, (0, files.parameters)):
         _put(sink, start, before, Averaged(step.coefficients[used])(piece))
 
 
-def _pieces(files: RoundFiles, sink: Sink) -> Iterator[tuple[int, Block, Piece]]:
-    """(start, the base's columns, the same columns of everything else), from the first column to the last."""
+def _pieces(files: RoundFiles, sink: Sink, span: tuple[int, int]) -> Iterator[tuple[int, Block, Piece]]:
+    """(start, the base's columns, the same columns of everything else), from the span's first column to its last."""
     with ExitStack() as stack:
         base = Reader([files.base], stack)
         updates = Reader(files.uploads.rows("update"), stack)
@@ -86,7 +111,8 @@ def _pieces(files: RoundFiles, sink: Sink) -> Iterator[tuple[int, Block, Piece]]
         kept = {name: _reader_of(files.state, name, stack) for name in layout.names}
         rows = len(files.uploads.paths) * (1 + len(extra)) + len(kept) + 1
         cut = max(NARROWEST_PIECE, min(WIDEST_PIECE, PIECE_VALUES // rows))
-        for start, width in spans(files.parameters, max(cut, BLOCK_BYTES // (4 * rows))):
+        for at_span, width in spans(span[1] - span[0], max(cut, BLOCK_BYTES // (4 * rows))):
+            start = span[0] + at_span
             before, block = base.read(start, width)[0], updates.read(start, width)
             others = {name: reader.read(start, width) for name, reader in extra.items()}
             state = {name: reader.read(start, width)[0] if reader else None for name, reader in kept.items()}
@@ -96,7 +122,7 @@ def _pieces(files: RoundFiles, sink: Sink) -> Iterator[tuple[int, Block, Piece]]
                     block[:, columns], {name: other[:, columns] for name, other in others.items()},
                     {name: _wide(values, columns, size) for name, values in state.items()},
                 )
-            sink.on_block((start + width) / files.parameters)
+            sink.on_block((at_span + width) / (span[1] - span[0]))
 
 
 def _reader_of(state: StateFile | None, name: str, stack: ExitStack) -> Reader | None:

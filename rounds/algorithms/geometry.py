@@ -37,6 +37,18 @@ class Measure:
             self._total += float(np.vecdot(part, part))
 
     @property
+    def sums(self) -> Wide:
+        """What was added up, (2 * banks + 1,): so that a part of it can be kept and taken in elsewhere."""
+        return np.concatenate([self._squares, self._dots, [self._total]])
+
+    def take_in(self, sums: Wide) -> None:
+        """Add what was added up over other columns."""
+        banks = len(self._squares)
+        self._squares += sums[:banks]
+        self._dots += sums[banks : 2 * banks]
+        self._total += float(sums[-1])
+
+    @property
     def geometry(self) -> Geometry:
         return _geometry(self._squares, self._dots, self._total)
 

@@ -40,10 +40,11 @@ def pooled_of(parts: Parts) -> PooledCells | None:
     return pool_cells(cells) if cells else None
 
 
-def profile_of(plan: Plan, parts: Parts, pooled: PooledCells) -> Profile:
-    """How the customers lie, for a bank to compare its table with."""
-    sound = sound_bins(plan.privacy.min_banks, plan.privacy.min_cell)
-    edges = merged_edges(pooled, quantile_edges(pooled, even_levels(COMPARED)), sound)
+def profile_of(plan: Plan, parts: Parts, pooled: PooledCells, edges: list[float] | None = None) -> Profile:
+    """How the customers lie between ``edges``, by default in tenths, for a bank to compare its table with."""
+    if edges is None:
+        sound = sound_bins(plan.privacy.min_banks, plan.privacy.min_cell)
+        edges = merged_edges(pooled, quantile_edges(pooled, even_levels(COMPARED)), sound)
     customers = pooled.in_bins(edges)[0].sum(axis=0)
     missing = _told(plan, parts)[0]
     rows = pooled.total + missing
@@ -52,11 +53,11 @@ def profile_of(plan: Plan, parts: Parts, pooled: PooledCells) -> Profile:
     )  # fmt: skip
 
 
-def entry_of(plan: Plan, parts: Parts, pooled: PooledCells, profile: Profile, *, indicator: bool) -> Entry | None:
+def entry_of(plan: Plan, parts: Parts, pooled: PooledCells, *, indicator: bool) -> Entry | None:
     """The entry by the plan's method; None for a number that would give no input. Raises ``StatisticsInvalid``."""
     entry = _METHODS[plan.numeric_method](plan, parts, pooled)
-    error = max(profile.rank_error, pooled.rank_error(entry.edges if isinstance(entry, BinsInput | WoeInput) else entry.knots))
-    entry = entry.model_copy(update={"indicator": indicator, "profile": profile.model_copy(update={"rank_error": error})})
+    profile = profile_of(plan, parts, pooled, entry.edges if isinstance(entry, BinsInput | WoeInput) else entry.knots)
+    entry = entry.model_copy(update={"indicator": indicator, "profile": profile})
     return entry if entry.input_names else None
 
 

@@ -85,9 +85,8 @@ def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> numbers.Ent
         return None
     indicator = sum(part.missing for part in parts) >= plan.privacy.min_cell
     pooled = numbers.pooled_of(parts)
-    profile = numbers.profile_of(plan, parts, pooled) if pooled else None
-    if pooled and profile and plan.numeric_method != "zscore":
-        return numbers.entry_of(plan, parts, pooled, profile, indicator=indicator)
+    if pooled and plan.numeric_method != "zscore":
+        return numbers.entry_of(plan, parts, pooled, indicator=indicator)
     total = Moments(0, 0.0, 0.0)
     for part in parts:
         total = total.plus(Moments(part.count, part.mean, part.m2))
@@ -97,7 +96,7 @@ def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> numbers.Ent
         mean=total.mean,
         scale=scale if scale > SMALLEST_SPREAD * abs(total.mean) else 1.0,
         indicator=indicator,
-        profile=profile,
+        profile=numbers.profile_of(plan, parts, pooled) if pooled else None,
     )
 
 

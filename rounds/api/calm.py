@@ -139,6 +139,14 @@ class Evaluations(AgentView):
         return _receipt(request, services.accept_evaluation(identity=_identity(request), statement=_statement(request)))
 
 
+class Appraisals(AgentView):
+    """What a bank found in the run's result."""
+
+    @extend_schema(operation_id="appraise", request={"application/json": Signed}, responses={200: ReceiptAnswer})
+    def post(self, request: Request, run_id: str) -> Response:
+        return _receipt(request, services.accept_appraisal(identity=_identity(request), statement=_statement(request)))
+
+
 class Acknowledgements(AgentView):
     """A bank holds the run's result, verified."""
 

@@ -142,10 +142,11 @@ async def cohort_messages(request: HttpRequest, rid: str) -> HttpResponse:
 
 def _hear(identity: AgentIdentity, rid: str, body: bytes) -> None:
     statement = parse(Signed, parse_json(body))
-    round_ = find_cohort(identity, rid).round
+    cohort = find_cohort(identity, rid)
+    round_ = cohort.round
     speak_of(run=str(round_.run_id), round=round_.number)
     try:
-        services.hear(identity=identity, rid=rid, statement=statement)
+        services.hear(identity=identity, cohort=cohort, statement=statement)
     except Refusal as refusal:
         services.record_refusal(
             identity=identity, run_id=str(round_.run_id), number=round_.number, attempt=round_.attempt, refusal=refusal

@@ -13,6 +13,7 @@ urlpatterns = [
     path("statistics", calm.Statistics.as_view(), name="api-statistics"),
     path("runs/<uuid:run_id>/manifest", calm.Manifest.as_view(), name="api-manifest"),
     path("runs/<uuid:run_id>/history", calm.History.as_view(), name="api-history"),
+    path("runs/<uuid:run_id>/appraisals", calm.Appraisals.as_view(), name="api-appraisals"),
     path("runs/<uuid:run_id>/acknowledgements", calm.Acknowledgements.as_view(), name="api-acknowledgements"),
     path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
     path("models/<uuid:run_id>/<int:number>/evaluation", calm.VersionEvaluation.as_view(), name="api-version-evaluation"),

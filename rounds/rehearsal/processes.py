@@ -104,12 +104,15 @@ def last_words(log: Path, lines: int = 3) -> str:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """A request to end (as from ``timeout`` or a closed terminal) is a Ctrl-C: everything that we started stops."""
+    """A request to end (as from ``timeout`` or a closed terminal) is a Ctrl-C: everything that we started stops.
+
+    SIGINT too: a shell that is no terminal starts its background jobs with it ignored.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -117,12 +120,18 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+ELSEWHERE = (
+    "DATABASE_URL", "REDIS_URL", "BLOBS_S3_BUCKET", "SECRET_KEY", "SECURE_SSL_REDIRECT", "BEHIND_PROXY", "ALLOWED_HOSTS",
+)
+"""Settings of a portal that somebody uses."""
+
+
 def environment(data_dir: Path) -> dict[str, str]:
     """Our environment, but with all data under this folder: a rehearsal never touches a database that somebody uses."""
     keep = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SECURE_SSL_REDIRECT", "BEHIND_PROXY", "ALLOWED_HOSTS")
+        if name not in ELSEWHERE
         and not name.startswith("FEDPORTAL_")
     }
     return keep | {"FEDPORTAL_DATA_DIR": str(data_dir), "EMAIL_URL": "dummymail://", "PYTHONUNBUFFERED": "1"}

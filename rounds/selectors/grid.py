@@ -222,7 +222,7 @@ def _masked_cells(part: Participation, phase: Phase, visible: bool, cohort: Coho
     """Model and training as ever, then the cohort's stages; the vector's size and progress are no secret of its bank."""
     is_out = phase in (Phase.REJECTED, Phase.LATE, Phase.DROPPED)
     marks = ["done" if part.ready_at else status for status in (_status(0, phase), _status(1, phase))] if not is_out else [
-        "done" if moment else "idle" for moment in (part.training_at, part.ready_at)
+        "done" if moment else "idle" for moment in (part.training_at or part.ready_at, part.ready_at)
     ]
     first = [_described(part, step, status) if visible else Cell(status) for step, status in enumerate(marks)]
     stages = [Cell(status) for status in cohort.statuses(part.institution.slug)]

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
+from clientagent.wire.combinations import Conflict
 from clientagent.wire.messages import PrivacyEvent, PrivacyPosition, SpentRelease
+from clientagent.wire.messages.privacy import Unit
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of
 from clientagent.wire.privacy.events import Spending, plus, together
-from clientagent.wire.privacy.terms import RecordTerms, record_terms
+from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.terms import RecordTerms, not_covered, record_terms
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from rounds.lifecycle import RUN_ENDED, RUN_OPEN
 from rounds.models import PrivacyAccount, PrivacyRelease, Project, Run, Seat
+from rounds.selectors.scope import Audience
 
 UNKNOWN_ROWS = 10_000
 """Rows of a bank that has declared none yet; terms depend on them only through delta, from 100,000 rows on."""
@@ -25,10 +30,19 @@ UNKNOWN_ROWS = 10_000
 
 def epsilon_after(run: Run, number: int) -> float | None:
     """The worst bank's epsilon up to round ``number``, cumulative over all that left; None without differential privacy."""
-    if run.plan.document.privacy.record_dp is None:
+    unit = unit_of(run.plan.document)
+    if unit is None:
         return None
-    worst: float | None = PrivacyRelease.objects.filter(run=run, round__lte=number).aggregate(most=Max("run_epsilon"))["most"]
+    releases = PrivacyRelease.objects.filter(run=run, round__lte=number, account__unit=unit)
+    worst: float | None = releases.aggregate(most=Max("run_epsilon"))["most"]
     return worst
+
+
+def unit_of(plan: PlanSchema) -> Unit | None:
+    """Whose privacy a plan's epsilon is about: each customer's where it has record_dp, else each bank's."""
+    if plan.privacy.record_dp is not None:
+        return "record"
+    return "institution" if plan.privacy.institution_dp is not None else None
 
 
 def position_for(identity: AgentIdentity, subject: str) -> PrivacyPosition:
@@ -76,7 +90,7 @@ def outlooks(project: Project, plan: PlanSchema) -> list[Outlook]:
         return []
     return [
         _outlook(account, plan, _rows_of(project, account)) for account in accounts_of(project)
-        if account.institution.slug in plan.participants
+        if account.unit == "record" and account.institution.slug in plan.participants
     ]
 
 
@@ -112,6 +126,9 @@ def spending_of(account: PrivacyAccount) -> tuple[Spending, Spending]:
 
 def _allotted(run: Run, account: PrivacyAccount) -> Spending:
     plan = run.plan.document
+    if account.unit == "institution":
+        bank = institution_terms(plan)
+        return together([bank.event("0" * 64, "0" * 64)], bank.updates)
     rows = Seat.objects.filter(run=run, institution=account.institution).values_list("rows", flat=True).first()
     return allotment_of(terms_of(plan, rows), run=str(run.pk), project=plan.project, plan_hash=run.plan.hash).spending
 
@@ -129,3 +146,72 @@ def too_small(found: Iterable[Outlook]) -> list[str]:
         else f"{one.slug}: {one.after:.3g} in all, and its bound is {one.budget:g}"
         for one in found if not one.fits
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------ for pages
+@dataclass(frozen=True)
+class Line:
+    """One bank's ledger for a table. ``of_run``: what the page's run has cost of it; None on a project's page."""
+
+    account: PrivacyAccount
+    epsilon: float
+    promised: float
+    of_run: float | None
+
+    @property
+    def left(self) -> float | None:
+        """How much of the bank's bound no run has spent or set aside, roughly: epsilons do not add up exactly."""
+        return None if self.account.budget is None else max(self.account.budget - self.promised, 0.0)
+
+    @property
+    def percent(self) -> int:
+        budget = self.account.budget
+        return 0 if not budget else min(round(100 * self.epsilon / budget), 100)
+
+
+def lines(audience: Audience, project: Project, run: Run | None = None) -> list[Line]:
+    """The ledgers that this project spends from, an operator's own alone."""
+    accounts = [one for one in accounts_of(project) if audience.sees_figures_of(one.institution_id)]
+    of_run = {} if run is None else _spent_in(run)
+    if run is not None:
+        accounts = [one for one in accounts if one.pk in of_run]
+    return [_line(one, of_run.get(one.pk)) for one in accounts]
+
+
+def _spent_in(run: Run) -> dict[int, float]:
+    return dict(run.privacy_releases.order_by().values_list("account_id").annotate(most=Max("run_epsilon")))
+
+
+def _line(account: PrivacyAccount, of_run: float | None) -> Line:
+    spent, promised = spending_of(account)
+    delta = account.delta or 1e-6
+    return Line(account, max(account.epsilon, epsilon_of(spent, delta)), epsilon_of(promised, delta), of_run)
+
+
+@dataclass(frozen=True)
+class RunPrivacy:
+    """What a run promises its banks' customers, what it has cost so far, and what the promise leaves out."""
+
+    epsilon: float
+    allowed: float
+    lines: list[Line]
+    left_out: list[Conflict]
+
+    @property
+    def percent(self) -> int:
+        return min(round(100 * self.epsilon / self.allowed), 100)
+
+    @property
+    def sentences(self) -> list[str]:
+        return [_(row.reason) % row.values for row in self.left_out]
+
+
+def run_privacy(audience: Audience, run: Run) -> RunPrivacy | None:
+    """None for a run without record_dp. An operator sees the own bank's spending."""
+    plan, unit = run.plan.document, unit_of(run.plan.document)
+    part = plan.privacy.record_dp or plan.privacy.institution_dp
+    if part is None:
+        return None
+    own = lines(audience, run.plan.project, run)
+    spent = max((line.of_run or 0.0 for line in own if line.account.unit == unit), default=0.0)
+    return RunPrivacy(spent, part.epsilon, own, not_covered(plan))

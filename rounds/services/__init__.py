@@ -1,5 +1,6 @@
 """Verbs that write: keyword-only, one durable transaction each, returning the thing."""
 
+from rounds.services.appraisals import accept_appraisal
 from rounds.services.cohorts import accept_ready, close_stage, form_cohort, hear
 from rounds.services.collection import collect
 from rounds.services.control import drop_bank, extend_deadline, pause_run, resume_run, stop_run
@@ -29,7 +30,7 @@ from rounds.services.updates import accept_update
 from rounds.services.uploads import complete_upload, open_upload, receive_part
 
 __all__ = [
-    "abandon_round", "accept_evaluation", "accept_ready", "accept_statistics", "accept_update", "acknowledge_result",
+    "abandon_round", "accept_appraisal", "accept_evaluation", "accept_ready", "accept_statistics", "accept_update", "acknowledge_result",
     "approve_in_portal", "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
     "confirm_reconciliation", "countersigned", "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run",
     "finish_run", "form_cohort", "freeze_plan", "give_back_lease", "give_up_round", "hear", "note_download", "note_progress",

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from clientagent.wire.cohort_orders import UpdateReady
 from clientagent.wire.errors import BaseMismatch, CountsInvalid, IllegalMove, Malformed, ManifestMismatch, NotFound
-from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, update_segments
+from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, rotated_bound, update_segments
 from clientagent.wire.messages import RunManifest
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity
@@ -92,12 +92,12 @@ def form_cohort(*, round_: Round) -> bool:
     run, plan = round_.run, round_.run.plan.document
     working = round_.participations.filter(phase__in=WORKING)
     ready = list(working.filter(ready_at__isnull=False).select_related("institution"))
-    number = round_.cohorts.count() + 1
+    number, parameters = round_.cohorts.count() + 1, run.parameters or 0
     base = Base(round_.base.number, round_.base.digest)
     terms = cohort_terms(
         plan=plan, manifest=parse(RunManifest, run.manifest["document"]), manifest_digest=run.manifest_digest,  # type: ignore[index]
         round_number=round_.number, attempt=round_.attempt, cohort=number, bases={row.institution.slug: base for row in ready},
-        segments=update_segments(run.parameters or 0, len(ready)),
+        segments=update_segments(plan, parameters, len(ready), bound=_bound(run, parameters, len(ready))),
     )
     moment = now()
     cohort = tables.Cohort.objects.create(
@@ -112,6 +112,12 @@ def form_cohort(*, round_: Round) -> bool:
     _tell_members(run, terms.model_dump()["members"])
     transaction.on_commit(lambda: crashing.reached("cohort:formed"))
     return True
+
+
+def _bound(run: Run, parameters: int, parties: int) -> float | None:
+    """What the last mean says of how large rotated coordinates may be."""
+    last = tables.Cohort.objects.filter(round__run=run, mean_norm__isnull=False).order_by("-round__number").first()
+    return rotated_bound(last.mean_norm, parameters, parties) if last and last.mean_norm else None
 
 
 def _drop(round_: Round, rows, code: str, expected: str, got: str) -> list[str]:  # type: ignore[no-untyped-def]
@@ -131,7 +137,8 @@ def _tell_members(run: Run, members: list[dict[str, object]]) -> None:
 # --------------------------------------------------------------------------- hearing
 def find_cohort(identity: AgentIdentity, rid: str) -> tables.Cohort:
     """A cohort that this bank is a member of. Raises ``NotFound``."""
-    cohort = tables.Cohort.objects.select_related("round__run__plan__project").filter(
+    heavy = ("round__aggregation", "round__run__manifest", "round__run__preprocessing", "round__run__plan__signed")
+    cohort = tables.Cohort.objects.select_related("round__run__plan").defer(*heavy).filter(
         rid=rid, round__participations__institution_id=identity.institution_id
     ).first()
     if cohort is None:
@@ -140,20 +147,20 @@ def find_cohort(identity: AgentIdentity, rid: str) -> tables.Cohort:
 
 
 @transaction.atomic(durable=True)
-def hear(*, identity: AgentIdentity, rid: str, statement: Signed) -> tables.Cohort:
+def hear(*, identity: AgentIdentity, cohort: tables.Cohort, statement: Signed) -> None:
     """One bank's word in the stage that awaits it. The same one again changes nothing, even late.
 
     Raises ``StageClosed``, ``UpdateConflict``, ``ConsistencyBroken``, ``ShareInvalid`` and what else the collector finds.
     """
     if statement.document.get("type") == "masked_input":
         raise Malformed(expected="the masked vector by POST updates or uploads", got="its document alone")
-    hold_run(find_cohort(identity, rid).round.run_id)
-    cohort = find_cohort(identity, rid)
+    hold_run(cohort.round.run_id)
+    now_is = tables.Cohort.objects.filter(pk=cohort.pk).values_list("stage", "round__state")
+    cohort.stage, cohort.round.state = now_is.get()
     if not _is_known(cohort, identity, statement):
         collector = take(cohort, identity, statement)
         (hint_after_commit if collector.is_complete else _announce)(cohort.round.run)
         transaction.on_commit(lambda: crashing.reached("cohort:heard"))
-    return cohort
 
 
 def _announce(run: Run) -> None:

@@ -7,6 +7,7 @@ about to name: the grace period tells them apart.
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from rounds import blobs, deltas, parts
 from rounds.lifecycle import RUN_ENDED, RoundState
-from rounds.models import Blob, Run, Update, Upload
+from rounds.models import Blob, Round, Run, Update, Upload
 from rounds.services.moves import lock_run, record
 
 GRACE = timedelta(hours=24)
@@ -38,6 +39,7 @@ def collect(*, moment: datetime, grace: timedelta = GRACE) -> Collected:
     before = moment - grace
     updates = sum(forget_updates(run=run, moment=moment) for run in _ended_runs())
     uploads = _forget_uploads(before)
+    _forget_spans(before)
     found = Collected(updates, uploads, _forget_blobs(before) + deltas.forget(before=before))
     if any((found.updates, found.uploads, found.blobs)):
         logger.info("forgot %d updates, %d uploads, %d blobs", found.updates, found.uploads, found.blobs)
@@ -62,6 +64,7 @@ def forget_updates(*, run: Run, moment: datetime) -> int:
     for digest in digests:
         blobs.refresh(digest)  # a backup under way may still be copying what its rows name
     count = kept.update(blob=None, decoded=None)
+    Round.objects.filter(run=run).exclude(noise_key="").update(noise=None, noise_key="")
     if count:
         record(run, "updates_forgotten", {"updates": count, "retention_days": days})
     return count
@@ -87,6 +90,13 @@ def _forget_parts(path: Path, upload: Upload | None) -> int:
         upload.parts.all().delete()
     path.unlink(missing_ok=True)
     return 1
+
+
+def _forget_spans(before: datetime) -> None:
+    """What workers computed of aggregations that another worker ended."""
+    for folder in (blobs.root() / "spans").glob("*"):
+        if folder.stat().st_mtime < before.timestamp():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 # -------------------------------------------------------------------------- blobs

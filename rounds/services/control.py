@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 
 from clientagent.wire.errors import IllegalMove, Malformed, NotFound
 from institutions.models import Institution
@@ -77,6 +78,7 @@ def extend_deadline(*, run: Run, seconds: int, user: Any, reason: str) -> Run:
     if round_ is not None:
         round_.deadline_at += more
         round_.save(update_fields=["deadline_at"])
+        round_.cohorts.filter(stage__in=COHORT_LIVE).update(deadline_at=F("deadline_at") + more)
         until = round_.deadline_at
     elif run.deadline_at is not None:
         run.deadline_at += more

@@ -69,3 +69,11 @@ def take(cohort: Cohort, identity: AgentIdentity, statement: Signed) -> Collecto
         received_at=now(),
     )
     return after
+
+
+def be_patient_with(participation: Participation) -> None:
+    """A part of a large masked vector came: the stage waits its time from now on, until the round's deadline at most."""
+    run = participation.round.run
+    if is_masked(run):
+        under_way = Cohort.objects.filter(round_id=participation.round_id, stage=CohortStage.MASKED)
+        under_way.update(deadline_at=now() + run.plan.document.stage_timeout)

@@ -18,6 +18,7 @@ from institutions.authentication import AgentIdentity
 from rounds import blobs, crashing, parts
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
+from rounds.services.masked import be_patient_with
 from rounds.services.privacy import take_update_statement
 from rounds.services.updates import (
     Checked,
@@ -132,6 +133,7 @@ def _note_part(upload: Upload, number: int, digest: str) -> None:
     if row.digest != digest:  # two requests at once: whoever was last may have written over the other
         row.delete()
         raise UpdateConflict(expected=row.digest, got=digest)
+    be_patient_with(upload.participation)
     crashing.reached("part:stored")
 
 

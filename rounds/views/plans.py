@@ -20,6 +20,7 @@ from rounds.models import Plan, Project
 from rounds.plan_form import PlanForm, shown
 from rounds.plan_schema import sections
 from rounds.selectors.plans import decisions_on, plan_before
+from rounds.selectors.privacy import outlooks
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
 
@@ -78,6 +79,7 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
         "banks": project.participants.all(),
         "chosen": form.value("participants") or [],
         "effects": effects_of(plan) if plan else [],
+        "outlooks": outlooks(project, plan) if plan else [],
         "readable": plan_form.yaml_of(plan) if plan else "",
         "canonical": plan.canonical_text if plan else "",
         "hash": plan.hash if plan else "",
@@ -144,6 +146,7 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "document": document,
         "audience": audience,
         "effects": effects_of(document),
+        "outlooks": [one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug],
         "readable": plan_form.yaml_of(document),
         "decisions": words,
         "my_word": next((word for word in words if word.own), None),

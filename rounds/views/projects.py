@@ -16,6 +16,7 @@ from rounds import palette, services
 from rounds.forms import ProjectForm
 from rounds.models import Project
 from rounds.selectors.lists import plan_rows, project_rows, run_rows, version_rows
+from rounds.selectors.privacy import lines
 from rounds.selectors.scope import audience_of, project_for
 
 ORDERS = {
@@ -60,6 +61,7 @@ def project_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "plans": plan_rows(audience, project).order_by("-created_at")[:20],
         "runs": run_rows(audience, project=project.slug).order_by("-created_at")[:20],
         "versions": version_rows(audience, project)[:10],
+        "privacy_lines": lines(audience, project),
     }
     return render(request, "rounds/project/detail.html", context)
 

@@ -22,6 +22,7 @@ from rounds.exports import attached
 from rounds.lifecycle import RunState
 from rounds.models import Run
 from rounds.selectors.lists import run_rows
+from rounds.selectors.privacy import run_privacy
 from rounds.selectors.rounds import round_page
 from rounds.selectors.scope import audience_of, run_for, visible_projects
 from rounds.selectors.snapshot import snapshot
@@ -108,6 +109,7 @@ def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         "audience": audience,
         "asked_round": asked_round,
         "actions": actions,
+        "privacy": run_privacy(audience, snap.run),
         "charts": charts_message(snap),
         "charts_key": charts_key(snap),
         "language": get_language(),

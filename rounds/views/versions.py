@@ -17,7 +17,9 @@ from rounds.bundles import stream_bundle
 from rounds.evaluation_figures import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
 from rounds.exports import attached, evaluation, features_csv, file_stem
 from rounds.figures import Figure
+from rounds.gain_figures import gain_figure, groups_figure
 from rounds.model_card import card_of
+from rounds.selectors.appraisals import appraisals_of, group_lines
 from rounds.selectors.evaluation import Chosen, Holder, Scores, choose
 from rounds.selectors.features import features_page
 from rounds.selectors.registry import standing_of
@@ -35,6 +37,11 @@ def version_detail(request: HttpRequest, run_id: uuid.UUID, number: int) -> Http
     chosen = _chosen(request, page.scores, subject) if subject and subject.tally.rows else None
     figures = _figures(page.scores, subject, chosen) if subject else []
     standing = standing_of(page.version)
+    appraisals = appraisals_of(page.version, audience)
+    groups = appraisals.groups_of(subject) if subject else []
+    if groups and chosen:
+        figures.append(groups_figure(groups, chosen.cut, appraisals.segment))
+    gains = gain_figure(appraisals.gains)
     context = {
         "page": page,
         "version": page.version,
@@ -44,8 +51,12 @@ def version_detail(request: HttpRequest, run_id: uuid.UUID, number: int) -> Http
         "moves": [(name, MOVES[name]) for name in standing.actions] if audience.administers else [],
         "subject": subject,
         "chosen": chosen,
+        "appraisals": appraisals,
+        "gains": gains,
+        "groups": group_lines(groups, chosen.cut) if chosen else [],
+        "stability": {holder.slug: appraisals.stability_of(holder) for holder in page.scores.holders},
         "figures": figures,
-        "drawn": {figure.name: figure.json for figure in figures if not figure.is_empty},
+        "drawn": {figure.name: figure.json for figure in [*figures, gains] if not figure.is_empty},
     }
     return render(request, "rounds/version/detail.html", context)
 

@@ -7,6 +7,7 @@ the middle or swap a manifest; this one does so where a test asks for it.
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import re
 import socket
@@ -22,11 +23,13 @@ import numpy as np
 
 from clientagent.wire import messages as m
 from clientagent.wire.canonical import canonical, digest_of, parse_json, sha256_hex
+from clientagent.wire.codecs import decode
 from clientagent.wire.errors import KeyUnknown, Malformed, NotFound, Refusal, Truncated
 from clientagent.wire.http import key_id_of, verify_request
 from clientagent.wire.ledger import GENESIS, Entry, seal
 from clientagent.wire.plan import Plan, as_text
 from clientagent.wire.signing import Document, PrivateKey, PublicKey, Signed, open_signed, parse, sign_document
+from clientagent.wire.strategies import keeps_own
 from clientagent.wire.tensors import Array, pack, unpack
 from clientagent.wire.weights import initial_weights, layout_of
 
@@ -214,8 +217,9 @@ class PortalDouble:
     def work_order(self, kind: str) -> m.WorkOrder:
         assert self.manifest is not None
         data = self.file(self.number)
+        used = sha256_hex(self.updates[-1]) if self.updates and self.plan and keeps_own(self.plan) else None
         return m.WorkOrder(
-            kind=kind, run=self.run, institution=SLUG, manifest_digest=self.manifest.digest,
+            kind=kind, aggregated=used, run=self.run, institution=SLUG, manifest_digest=self.manifest.digest,
             round=self.round if kind == "train" else self.number, attempt=self.attempt, base_number=self.number,
             base_digest=sha256_hex(data), base_bytes=len(data), evaluate=kind == "train" and self.number > 0, deadline_utc=FAR,
         )  # fmt: skip
@@ -352,8 +356,14 @@ class PortalDouble:
         }  # fmt: skip
         entry = self.record("update_accepted", body)
         reply = self._receipt(request, signed, "update", entry, **more)
-        self._close_round(manifest, unpack(data, self.layout))
+        self._close_round(manifest, self._plain(data))
         return reply
+
+    def _plain(self, data: bytes) -> Array:
+        assert self.plan is not None
+        if self.plan.compression.codec == "none":
+            return unpack(data, self.layout)
+        return np.concatenate(list(decode(io.BytesIO(data), self.plan.compression, self.layout.parameters)))
 
     def _close_round(self, manifest: m.UpdateManifest, update: Array) -> None:
         assert self.plan is not None
@@ -386,6 +396,12 @@ class PortalDouble:
         self.record("run_finished", {"selected": self.number, "digest": sha256_hex(self.file(self.number)), "select": "last"})
         self.next_stage("collect")
         return self._receipt(request, signed, "evaluation", entry)
+
+    def _appraise(self, request: Request, run: str) -> Reply:
+        signed = parse(Signed, parse_json(request.body))
+        self.appraisal = self._open(signed, m.Appraisal)
+        entry = self.record("result_appraised", {"institution": SLUG, "number": self.appraisal.number})
+        return self._receipt(request, signed, "appraisal", entry)
 
     def _acknowledge(self, request: Request, run: str) -> Reply:
         signed = parse(Signed, parse_json(request.body))
@@ -441,6 +457,7 @@ ROUTES = [
     (rf"PUT uploads/{ID}/parts/(\d+)", "_part"),
     (rf"POST uploads/{ID}/complete", "_complete"),
     (r"POST evaluations", "_evaluation"),
+    (rf"POST runs/{ID}/appraisals", "_appraise"),
     (rf"POST runs/{ID}/acknowledgements", "_acknowledge"),
     (r"POST refusals", "_refusal"),
 ]

@@ -158,6 +158,12 @@ def test_a_label_of_one_class_is_refused(tmp_path: Path, label: str, reason: str
     assert reason in sentences(report_of(path))
 
 
+def test_a_bank_of_good_customers_alone_is_warned_where_the_coding_is_plain(tmp_path: Path) -> None:
+    report = report_of(write(tmp_path / "t.csv", *[f"{i},20,a,0" for i in range(20)]))
+    assert (report.problems, report.positives) == ([], 0)
+    assert "default: every row is 0" in report.warnings[0].sentence
+
+
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     assert sentences(report_of(write(tmp_path / "t.csv", *lines(9)))) == ["only 9 rows with a label, at least 10 are needed"]
 

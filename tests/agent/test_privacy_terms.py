@@ -68,13 +68,13 @@ def test_bounds_of_strangers_are_refused():
 
 
 def test_what_is_not_covered_is_said_in_plain_sentences():
-    bare = " ".join(not_covered(private_plan()))
+    bare = " ".join(row.sentence for row in not_covered(private_plan()))
     assert "Evaluation counts" in bare
     assert "statistics carry no noise" in bare
     assert "number of rows" in bare
-    exposed = " ".join(not_covered(private_plan({"statistics": 0.1})))
+    exposed = " ".join(row.sentence for row in not_covered(private_plan({"statistics": 0.1})))
     assert "without bounds carry no noise: income" in exposed
-    covered = " ".join(not_covered(private_plan({"statistics": 0.1, "bounds": {"income": (0.0, 100.0)}})))
+    covered = " ".join(row.sentence for row in not_covered(private_plan({"statistics": 0.1, "bounds": {"income": (0.0, 100.0)}})))
     assert "without bounds" not in covered
     assert "statistics carry no noise" not in covered
     assert not_covered(one_bank_plan()) == []

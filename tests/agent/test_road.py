@@ -29,17 +29,18 @@ def test_the_agent_walks_from_notice_to_stored_result(portal, bank):
     assert kinds(portal) == [
         "run_proposed", "plan_decided", "statistics_received", "manifest_signed", "version_published", "update_accepted",
         "round_closed", "version_published", "update_accepted", "round_closed", "version_published", "evaluation_received",
-        "run_finished", "result_acknowledged",
+        "run_finished", "result_appraised", "result_acknowledged",
     ]  # fmt: skip
     folder = home.model_folder(portal.run, 2)
     assert sha256_hex((folder / "weights.safetensors").read_bytes()) == sha256_hex(portal.file(2))
     assert {path.name for path in folder.iterdir()} == {
-        "weights.safetensors", "preprocessing.json", "plan.json", "manifest.json", "acknowledgement.json",
+        "weights.safetensors", "preprocessing.json", "plan.json", "manifest.json", "acknowledgement.json", "appraisal.json",
     }  # fmt: skip
 
 
-def test_training_changes_the_weights_and_says_how(serve, bank):
-    portal = serve(training__epochs=2, training__batch_size=16)
+@pytest.mark.parametrize("family", ["logistic", "mlp"])
+def test_training_changes_the_weights_and_says_how(serve, bank, family):
+    portal = serve(training__epochs=2, training__batch_size=16, model={"family": family, "hidden": [4]})
     home = bank(portal)
     run_agent(home)
     manifest = parse(UpdateManifest, next(s for s in portal.statements if s.document["type"] == "update_manifest").document)
@@ -48,7 +49,7 @@ def test_training_changes_the_weights_and_says_how(serve, bank):
     assert manifest.norm > 0
     assert manifest.steps == 2 * -(-manifest.rows // 16)
     assert manifest.train_loss is not None
-    assert manifest.environment.torch
+    assert bool(manifest.environment.torch) == (family == "mlp")
 
 
 def test_every_version_but_the_first_is_evaluated_with_the_next_update(portal, bank):
@@ -70,7 +71,7 @@ def test_every_receipt_verifies_offline_and_a_changed_one_does_not(portal, bank)
     home = bank(portal)
     run_agent(home)
     assert sorted(one.receipt.subject for one in audit(home) if not one.problem) == [
-        "acknowledgement", "decision", "evaluation", "statistics", "update", "update",
+        "acknowledgement", "appraisal", "decision", "evaluation", "statistics", "update", "update",
     ]  # fmt: skip
     path = home.receipt_paths()[0]
     path.write_bytes(path.read_bytes().replace(b'"accepted"', b'"late"'))
@@ -116,3 +117,14 @@ def test_old_update_bytes_go_but_their_manifests_stay(serve, bank):
     works = home.run(portal.run).works()
     assert [work.update_path.exists() for work in works] == [False, False, False, True, True, True]
     assert all(work.manifest and work.receipt for work in works)
+
+
+def test_the_result_is_appraised_before_it_is_acknowledged(serve, bank):
+    portal = serve(evaluation__gains=True, evaluation__segment="region", training__epochs=1)
+    run_agent(bank(portal))
+    found = portal.appraisal
+    assert found.training.rows > 0
+    assert found.segment == "region"
+    assert sum(group.holdout.rows for group in found.groups) == found.gain.rows
+    assert found.gain.federated_gain.low <= found.gain.federated_gain.value <= found.gain.federated_gain.high
+    assert kinds(portal)[-2:] == ["result_appraised", "result_acknowledged"]

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
-from clientagent.wire.masking import UPDATE, Cohort, Party, quantise
+from clientagent.wire.masking import Cohort, Party, Rotation, is_rotated, quantise
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Array
@@ -90,19 +90,21 @@ class MaskedBank(ScriptedBank):
 
     def integers(self) -> np.ndarray[Any, Any]:
         """What this bank adds to the sum."""
-        segment = self.cohort.ring.places[0].segment
-        return quantise(self.plain, segment, factor=self.cohort.factor_of(self.slug)).integers
+        segment, plain = self.cohort.ring.places[0].segment, self.plain
+        if is_rotated(segment):
+            plain = Rotation(self.cohort.rid).forward(plain)
+        return quantise(plain, segment, factor=self.cohort.factor_of(self.slug)).integers
 
     def vector(self) -> np.ndarray[Any, Any]:
-        return self.cohort.ring.encode({UPDATE: self.integers()})
+        return self.cohort.ring.encode({self.cohort.ring.places[0].segment.name: self.integers()})
 
     def masked_update(self, word: Signed, **changes: Any) -> tuple[Signed, bytes]:
         ready, data = self.ready, self.words.tobytes()
         manifest = messages.UpdateManifest(**{
             **{name: getattr(ready, name) for name in ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest")},
             "institution": self.slug, "agent_id": ready.agent_id, "update_digest": sha256_hex(data), "update_bytes": len(data),
-            "plain_bytes": ready.plain_bytes, "rows": self.rows, "norm": None, "steps": 3, "train_loss": None,
-            "training_s": 0.1, "masked": word,
+            "codec": self.plan.compression.codec, "plain_bytes": ready.plain_bytes, "rows": self.rows, "norm": None, "steps": 3,
+            "train_loss": None, "training_s": 0.1, "masked": word,
             "environment": ENVIRONMENT, **changes,
         })
         return self.sign(manifest), data

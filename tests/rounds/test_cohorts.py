@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,18 +11,25 @@ import pytest
 from django.utils import timezone
 
 from clientagent.wire.canonical import canonical
+from clientagent.wire.errors import IllegalMove
 from clientagent.wire.masking import dequantise
+from clientagent.wire.messages import UploadRequest, WorkRefusal
 from clientagent.wire.tensors import unpack
-from rounds import blobs
+from rounds import blobs, services
 from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
 from rounds.services.updates import layout_for
-from tests.cast import make_bank
+from tests.cast import browser, make_bank
 from tests.rounds.masked import masked, ready, talk
 from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of
 
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
+
+
+def slowly(stage: str) -> Any:
+    """The same rule as in the other stages."""
+    return pytest.param(stage, marks=pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +91,7 @@ def test_nothing_of_one_bank_stands_beside_its_masked_update(five):
         assert (update.norm, update.train_loss, update.cosine) == (None, None, None)
 
 
-@pytest.mark.parametrize("stage", ["keys", "shares", "masked"])
+@pytest.mark.parametrize("stage", [slowly("keys"), "shares", "masked"])
 def test_banks_that_fall_silent_before_their_vector_came_are_not_in_the_sum(five, stage):
     ready(five)
     talk(five, until=stage)
@@ -115,7 +123,7 @@ def test_banks_that_fall_silent_after_their_vector_came_are_in_the_sum(five, sta
     assert set(phases(five).values()) == {Phase.ACCEPTED}
 
 
-@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "consistency", "unmask"])
+@pytest.mark.parametrize("stage", ["keys", slowly("shares"), "masked", slowly("consistency"), "unmask"])
 def test_too_few_banks_give_the_attempt_up_and_the_next_one_opens(five, stage):
     ready(five)
     talk(five, until=stage)
@@ -140,6 +148,68 @@ def test_quorum_is_asked_before_anything_can_be_opened(north, south, east, admin
     federation.advance()
     assert Cohort.objects.get().stage == "failed"
     assert not CohortMessage.objects.filter(stage__in=("consistency", "unmask")).exists()
+
+
+def test_a_bank_that_refuses_to_go_on_is_not_waited_for(five):
+    """It was told something that does not fit: its vector stays in the sum, and the others open it."""
+    ready(five)
+    talk(five, until="consistency")
+    bank = five.banks[-1]
+    word = WorkRefusal(
+        run=str(five.run.pk), institution=bank.slug, round=1, attempt=1, code="consistency_broken", reason="another list"
+    )
+    assert bank.post("refusals", word).status_code == 200
+    assert bank.notice() is None
+    talk(five)
+    assert np.array_equal(opened_mean(five), exact_mean(five, sorted(bank.slug for bank in five.banks)))
+
+
+def test_a_bank_can_be_dropped_until_its_vector_is_in(five, admin):
+    ready(five)
+    talk(five, until="masked")
+    west, inland = (next(bank for bank in five.banks if bank.slug == slug) for slug in ("west", "inland"))
+    assert west.answer().status_code in (200, 204)
+    with pytest.raises(IllegalMove, match="part of the sum"):
+        services.drop_bank(run=five.run, institution=west.bank.institution, user=admin, reason="too slow")
+    services.drop_bank(run=five.run, institution=inland.bank.institution, user=admin, reason="too slow")
+    talk(five)
+    assert np.array_equal(opened_mean(five), exact_mean(five, ["east", "north", "south", "west"]))
+
+
+def test_a_paused_run_waits_and_its_stage_begins_anew_when_it_resumes(five, admin):
+    ready(five)
+    talk(five, until="shares")
+    services.pause_run(run=five.run, user=admin, reason="maintenance")
+    expire(five)
+    five.advance()
+    assert Cohort.objects.get().stage == "shares"
+    assert five.banks[0].notice() is None
+    services.resume_run(run=five.run, user=admin, reason="done")
+    five.advance()
+    assert Cohort.objects.get().deadline_at > timezone.now()
+    talk(five)
+    assert five.run.versions.count() == 2
+
+
+def test_more_time_for_the_round_is_more_time_for_its_stage(five, admin):
+    ready(five)
+    five.advance()
+    before = Cohort.objects.get().deadline_at
+    services.extend_deadline(run=five.run, seconds=60, user=admin, reason="slow lines")
+    assert Cohort.objects.get().deadline_at == before + timedelta(seconds=60)
+
+
+def test_a_large_vector_that_comes_in_parts_keeps_its_stage_open(five):
+    ready(five)
+    talk(five, until="masked")
+    bank = five.banks[0]
+    manifest, data = bank.masked_update(bank.word(bank.notice()))
+    wish = UploadRequest(manifest=manifest, part_bytes=1024)
+    session = bank.bank.post(f"{API}/uploads", canonical(wish)).json()["id"]
+    expire(five)
+    put = bank.bank.call("PUT", f"{API}/uploads/{session}/parts/0", data, content_type="application/octet-stream")
+    assert put.status_code == 200, put.content
+    assert Cohort.objects.get().deadline_at > timezone.now()
 
 
 # ----------------------------------------------------------------- forming a cohort
@@ -178,6 +248,26 @@ def test_the_same_word_again_changes_nothing_and_another_one_is_refused(five):
     answer = bank.bank.post(f"{API}/cohorts/{notice.rid}/messages", canonical(other))
     assert (answer.status_code, answer.json()["code"]) == (409, "update_conflict")
     assert CohortMessage.objects.count() == 1
+
+
+# ----------------------------------------------------------------------- int8
+def test_int8_puts_two_rotated_values_in_a_word_from_the_second_round_on(north, south, east, admin):
+    wide = {"family": "mlp", "hidden": [64, 64]}
+    federation = masked(make_federation(
+        [north, south, east], admin, privacy=SECURE, model=wide, compression={"codec": "int8"}, schedule={"rounds": 2}
+    ))
+    federation.begin()
+    ready(federation)
+    talk(federation, until=None)
+    ready(federation, seed=9)
+    talk(federation)
+    first, second = (set(Update.objects.filter(into__number=n).values_list("bytes", flat=True)).pop() for n in (1, 2))
+    parameters = layout_for(federation.run).parameters
+    assert (first, second) == (4 * parameters, 2 * -(-parameters // 4096) * 4096)
+    factors = {bank.slug: bank.cohort.factor_of(bank.slug) for bank in federation.banks}
+    mean = sum(factors[bank.slug] * bank.plain.astype(np.float64) for bank in federation.banks) / sum(factors.values())
+    opened = unpack(b"".join(blobs.read(Cohort.objects.get(round__number=2).mean_id)), layout_for(federation.run))
+    assert np.linalg.norm(opened - mean) < 0.01 * np.linalg.norm(mean)
 
 
 # ----------------------------------------------------------------------- refusals
@@ -245,3 +335,30 @@ def test_a_vector_that_breaks_the_ring_is_never_published(five):
     first = five.run.rounds.get(attempt=1)
     assert first.state == "abandoned"
     assert "sum of update" in first.reason
+
+
+# ---------------------------------------------------------------------- the live page
+def cells(page: str, slug: str) -> list[str]:
+    """The state of each column of one bank's row."""
+    row = page.split(f'id="bank-{slug}"')[1].split('<div class="phase-row')[0]
+    return re.findall(r'class="phase-cell (\w+)"', row)
+
+
+def test_the_page_shows_the_stage_and_who_fell_out_where(five, admin):
+    ready(five)
+    talk(five, until="shares")
+    talk(five, silent={"west"})
+    page = browser(admin).get(f"/runs/{five.run.pk}/").content.decode()
+    assert "Dealing shares" in page
+    assert "Waiting for West" in page
+    assert cells(page, "west")[2:6] == ["done", "waiting", "ahead", "ahead"]
+    assert cells(page, "north")[2:6] == ["done", "done", "ahead", "ahead"]
+    expire(five)
+    five.advance()
+    page = browser(admin).get(f"/runs/{five.run.pk}/").content.decode()
+    assert "Collecting masked updates" in page
+    assert cells(page, "west")[2:] == ["done", "bad", "idle", "idle", "bad"]
+    assert "stage_missed" in page
+    talk(five, silent={"west"})
+    page = browser(admin).get(f"/runs/{five.run.pk}/rounds/1/").content.decode()
+    assert cells(page, "north") == ["done"] * 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.messages import PlanDocument, RunManifest
 from clientagent.wire.plan import parse_plan
 from clientagent.wire.signing import parse
+from rounds import blobs, services
 from rounds.api import hot
+from rounds.clock import now
 from rounds.exports import history
+from rounds.models import Cohort
 from tests.rounds.masked import finish_masked, masked
 from tests.rounds.scripted import make_federation
 
@@ -56,6 +60,11 @@ def test_the_history_of_a_masked_run_verifies_and_holds_no_secret(file):
     proof = verify_history(json.dumps(file).encode())
     assert (proof.rounds, proof.updates) == (1, 3)
     assert not {"self_shares", "boxes"} & set(json.dumps(file).replace('"', " ").split())
+
+
+def test_the_opened_mean_is_kept_as_long_as_its_round(file):
+    services.collect(moment=now() + timedelta(days=3))
+    assert blobs.exists(Cohort.objects.get().mean_id)
 
 
 def other_terms(file: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from audit.models import Entry
 from clientagent.privacy.ledger import PrivacyLedger
@@ -18,6 +19,7 @@ from clientagent.wire.signing import Signed, parse
 from rounds import services
 from rounds.models import PrivacyAccount, PrivacyRelease
 from rounds.selectors.privacy import epsilon_after, position_for
+from tests.cast import browser
 from tests.rounds.scripted import INSTANT, Federation, ScriptedBank, make_federation
 
 PRIVATE = {
@@ -228,3 +230,37 @@ def test_async_spends_by_slots_up_to_the_plans_bound(north, south, east, admin, 
         spent.append(PrivacyAccount.objects.get().epsilon)
     assert spent[0] < spent[1] <= 2.0
     assert bank.scripted.work() is None, "no third order"
+
+
+# ------------------------------------------------------------------------ pages
+def page(user, name, *arguments) -> str:
+    return browser(user).get(reverse(f"rounds:{name}", args=arguments)).content.decode()
+
+
+def test_a_runs_page_shows_spending_to_whom_it_concerns_and_what_is_not_covered(private, banks, admin):
+    for bank in banks:
+        bank.budget = 2.5
+    whole_round(private, banks)
+    run = private.run
+    overseen, own = page(admin, "run", run.pk), page(banks[0].scripted.bank.operator, "run", run.pk)
+    assert "Privacy spent" in overseen
+    assert overseen.count("<code>retail</code>") == 3
+    assert own.count("<code>retail</code>") == 1
+    assert "Evaluation counts" in own
+    plan = page(admin, "plan", run.plan.hash)
+    assert "too much: the run cannot start" in plan, "a second run of epsilon 2 beside this one"
+    assert "It spends epsilon" in plan
+
+
+def test_an_administrator_confirms_a_reconciliation_with_a_reason(private, banks, admin):
+    whole_round(private, banks)
+    account = PrivacyAccount.objects.get(institution__slug="north")
+    PrivacyAccount.objects.filter(pk=account.pk).update(locked={"expected": "entry 3", "got": "entry 1", "action": ""})
+    slug = private.run.plan.project.slug
+    assert "Confirm the reconciliation" in page(admin, "project", slug)
+    assert "Confirm the reconciliation" not in page(banks[0].scripted.bank.operator, "project", slug)
+    address = reverse("rounds:privacy-reconcile", args=[slug, account.pk])
+    browser(admin).post(address, {"reason": ""})
+    assert PrivacyAccount.objects.get(pk=account.pk).locked
+    browser(admin).post(address, {"reason": "Compared by telephone."})
+    assert PrivacyAccount.objects.get(pk=account.pk).locked is None

@@ -129,6 +129,15 @@ def test_an_update_that_was_accepted_for_an_abandoned_attempt_is_not_what_a_bank
     assert federation.banks[0].work()["aggregated"] is None
 
 
+def test_whoever_fetches_the_result_learns_which_of_its_updates_was_used_last(begun):
+    federation = begun(strategy={"name": "ditto"})
+    federation.finish()
+    bank = federation.banks[0]
+    last = Update.objects.filter(participation__institution=bank.bank.institution).order_by("-received_at").first()
+    order = bank.work()
+    assert (order["kind"], order["aggregated"]) == ("collect", last.digest)
+
+
 def test_in_async_mode_a_bank_goes_on_from_what_was_accepted(begun):
     federation = begun(schedule={"mode": "async", "rounds": 4, "buffer": 2}, compression={"codec": "topk", "share": 0.5})
     bank = federation.banks[0]

@@ -16,15 +16,19 @@ from tests.services import Postgres, Redis, free_port
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 
+SHARED = {"AGGREGATION_SHARED_FROM_BYTES": "1", "AGGREGATION_SPAN_BYTES": "400"}
+"""So that workers share even the smallest aggregation."""
+
+
 class Scaled(Scratch):
     """A scratch portal with a second web process and a second worker; the agents are dealt out over both ports."""
 
     def __init__(self, folder: Path, *, database: str, redis: str) -> None:
-        super().__init__(folder, database=database, redis=redis)
+        super().__init__(folder, database=database, redis=redis, settings=SHARED)
         self.second = free_port()
         serve = ("manage", "serve", "--port", str(self.second), "--no-worker")
         self.second_web = Supervised(self.nursery, "web2", serve, {})
-        second_worker = Supervised(self.nursery, "worker2", ("worker", "-P", "threads", "-c", "4", "-l", "WARNING"), {})
+        second_worker = Supervised(self.nursery, "worker2", ("worker", "-P", "threads", "-c", "4", "-l", "INFO"), {})
         self.services.append(second_worker)
 
     def wait_until_up(self) -> None:
@@ -52,6 +56,10 @@ def _run(scratch: Scratch, kind: dict[str, Any]) -> list[str]:
     return list(now["versions"])
 
 
+def _log(scratch: Scratch, name: str) -> str:
+    return (scratch.folder / f"{name}.log").read_text(errors="replace")
+
+
 def test_a_run_over_many_processes_ends_in_the_bits_of_one(tmp_path: Path, postgres: Postgres, redis: Redis):
     one = Scratch(tmp_path / "one")
     with closing(one):
@@ -62,7 +70,8 @@ def test_a_run_over_many_processes_ends_in_the_bits_of_one(tmp_path: Path, postg
         many.open()
         together = _run(many, IN_PARTS)
         many.check()
-        logs = [(many.folder / f"{name}.log").read_text(errors="replace") for name in ("web", "web2")]
+        logs = [_log(many, name) for name in ("web", "web2")]
+        assert "of an aggregation is computed" in _log(many, "worker2")  # the second worker had its part, whoever held the lease
     assert len(alone) == 5
     assert together == alone
     assert [log for log in logs if "Traceback" in log] == []

@@ -9,7 +9,7 @@ refuses service, and what the sum itself tells.
 from clientagent.wire.masking.cohort import Cohort, threshold_for
 from clientagent.wire.masking.collector import Collector, Stage
 from clientagent.wire.masking.encoding import UPDATE_BOUND, Quantised, counts, dequantise, quantise, reals
-from clientagent.wire.masking.layout import UPDATE, update_segments
+from clientagent.wire.masking.layout import UPDATE, bound_offered, is_rotated, rotated_bound, update_segments
 from clientagent.wire.masking.opening import Mask, SumBlock, array_reader, file_reader, open_sum, remaining_masks
 from clientagent.wire.masking.party import Party
 from clientagent.wire.masking.releases import require_single_opening
@@ -19,8 +19,8 @@ from clientagent.wire.masking.tallies import evaluation_integers, evaluation_seg
 from clientagent.wire.masking.terms import Base, cohort_terms
 
 __all__ = [
-    "UPDATE", "UPDATE_BOUND", "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "Words",
-    "array_reader", "cohort_terms", "counts", "dequantise", "evaluation_integers", "evaluation_segments", "file_reader",
-    "open_sum", "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "threshold_for",
-    "update_segments",
+    "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "UPDATE",
+    "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "cohort_terms", "counts", "dequantise", "evaluation_integers",
+    "evaluation_segments", "file_reader", "is_rotated", "open_sum", "pooled_evaluation", "quantise", "reals",
+    "remaining_masks", "require_single_opening", "rotated_bound", "threshold_for", "update_segments",
 ]

@@ -1,6 +1,7 @@
 """What agent and portal say to each other. Every body is one of these, parsed once at the door."""
 
-from clientagent.wire.messages.aggregation import AggregationEntry, AggregationManifest
+from clientagent.wire.messages.aggregation import AggregationEntry, AggregationManifest, AggregationNoise
+from clientagent.wire.messages.appraisal import MOST_GROUPS, Appraisal, Estimate, Gain, GroupCounts, ModelFigures
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
 from clientagent.wire.messages.enrolment import Enrolment, EnrolmentRequest
 from clientagent.wire.messages.evaluation import EvaluationCounts, EvaluationReport, SplitCounts
@@ -56,13 +57,14 @@ from clientagent.wire.messages.work import (
 )
 
 __all__ = [
-    "Acknowledgement", "AggregationEntry", "AggregationManifest", "BinsInput", "CategoricalInput",
+    "Acknowledgement", "AggregationEntry", "AggregationManifest", "AggregationNoise", "Appraisal", "BinsInput", "CategoricalInput",
     "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
-    "Environment", "EvaluationCounts", "EvaluationReport", "Evidence", "Head", "HeadUpdate", "Id", "Instant",
-    "ManifestAnswer", "Message", "NumericInput", "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice",
-    "PreprocessingSpec", "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate",
-    "PrivacyPosition", "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer",
-    "RosterEntry", "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
+    "Environment", "Estimate", "EvaluationCounts", "EvaluationReport", "Evidence", "Gain", "GroupCounts", "Head",
+    "HeadUpdate", "Id", "Instant", "MOST_GROUPS", "ManifestAnswer", "Message", "ModelFigures", "NumericInput",
+    "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice", "PreprocessingSpec",
+    "PrivacyCountersignature", "PrivacyEvent", "PrivacyHead", "PrivacyHeadUpdate", "PrivacyPosition",
+    "PrivacyStatement", "Profile", "Progress", "QuantileInput", "Receipt", "ReceiptAnswer", "RosterEntry",
+    "RunManifest", "SpentRelease", "SplitCounts", "StatisticsOrder", "StatisticsReport", "Text", "Unfit",
     "UpdateManifest", "UploadComplete", "UploadRequest", "UploadState", "WoeInput", "WorkAnswer", "WorkOrder",
     "WorkRefusal",
 ]

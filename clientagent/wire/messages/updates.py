@@ -68,7 +68,7 @@ class Receipt(Document):
     round: Count
     attempt: Count
     institution: Slug
-    subject: Literal["update", "ready", "statistics", "evaluation", "acknowledgement", "decision", "refusal"]
+    subject: Literal["update", "ready", "statistics", "evaluation", "acknowledgement", "appraisal", "decision", "refusal"]
     document_digest: Digest
     update_digest: Digest | None = None
     update_bytes: Count = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from clientagent.wire.combinations import require_combinable
+from clientagent.wire.combinations import Conflict, require_combinable
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Plan, RecordDP
@@ -132,25 +132,29 @@ def protects_statistics(plan: Plan) -> bool:
 
 
 # ---------------------------------------------------------------------- promises
-def not_covered(plan: Plan) -> list[str]:
-    """What the promise of record_dp leaves out, each in a plain sentence for the plan's page. Empty without record_dp."""
+def _(sentence: str) -> str:
+    """Marks a sentence for translation."""
+    return sentence
+
+
+def not_covered(plan: Plan) -> list[Conflict]:
+    """What the promise of record_dp leaves out, each a plain sentence for people at its field. Empty without record_dp."""
     record = plan.privacy.record_dp
     if record is None:
         return []
-    sentences = [
-        "The number of rows of each bank is declared in the run's manifest and is not protected.",
-        "A customer with several rows, or at several banks, loses the stated epsilon for each of them.",
-    ]
-    if plan.evaluation.every or plan.schedule.select == "best":
-        sentences.append(
-            "Evaluation counts (validation and hold-out customers) carry no noise: only small cells are merged, and totals "
-            "published over several banks."
-        )
-    exposed = [feature.name for feature in plan.features if feature.kind == "numeric" and feature.name not in bounded(plan)]
-    if record.statistics and exposed:
-        sentences.append(f"Means and deviations of features without bounds carry no noise: {', '.join(exposed)}.")
-    if not record.statistics:
-        sentences.append("The preprocessing statistics carry no noise.")
-    if plan.preprocessing.numeric != "zscore":
-        sentences.append(f"The counts behind {plan.preprocessing.numeric} preprocessing carry no noise.")
-    return sentences
+    bare = [feature.name for feature in plan.features if feature.kind == "numeric" and feature.name not in bounded(plan)]
+    exposed, methods = ", ".join(bare), f"{plan.numeric_method}, {plan.categorical_method}"
+    rows: list[tuple[object, str, str, dict[str, str | int]]] = [
+        (True, "privacy.record_dp", _("The number of rows of each bank is declared in the run's manifest and is not protected."), {}),
+        (True, "privacy.record_dp",
+         _("A customer with several rows, or at several banks, loses the stated epsilon for each of them."), {}),
+        (plan.evaluation.every, "evaluation.every",
+         _("Evaluation counts (validation and hold-out customers) carry no noise: only small cells are merged, and totals published "
+           "over several banks."), {}),
+        (record.statistics and exposed, "privacy.record_dp.bounds",
+         _("Means and deviations of features without bounds carry no noise: %(features)s."), {"features": exposed}),
+        (not record.statistics, "privacy.record_dp.statistics", _("The preprocessing statistics carry no noise."), {}),
+        (methods != "zscore, onehot" and not record.statistics, "preprocessing.numeric",
+         _("The counts behind this preprocessing carry no noise: %(methods)s."), {"methods": methods}),
+    ]  # fmt: skip
+    return [Conflict(field, reason, values) for holds, field, reason, values in rows if holds]
