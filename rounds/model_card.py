@@ -71,7 +71,7 @@ def _use(version: ModelVersion, plan: Plan) -> Section:
     purposes = {"credit": _("scoring credit applicants by the chance that they default"),
                 "fraud": _("scoring transactions by the chance that they are fraud")}
     project = version.run.plan.project
-    text = _("Meant for %(purpose)s, by the banks of the project \u201c%(project)s\u201d. Any other use has not been looked at.") % {
+    text = _("Meant for %(purpose)s, by the banks of the project “%(project)s”. Any other use has not been looked at.") % {
         "purpose": purposes[plan.purpose], "project": project.name
     }  # fmt: skip
     return Section(_("Intended use"), text=f"{text} {project.description}".strip(), facts=[
@@ -95,7 +95,7 @@ def _data(version: ModelVersion, plan: Plan) -> Section:
 
 
 def _figures(scores: Scores) -> Section:
-    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("95 % interval"), "KS", "Gini", _("Brier"), _("Log loss")]
+    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("Interval (95 %)"), "KS", "Gini", _("Brier"), _("Log loss")]
     head.append(_("Calibration error"))
     rows = [_scored(holder) for holder in scores.holders]
     if not rows:
