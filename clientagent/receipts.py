@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,29 @@ class Audited:
     receipt: Receipt | None
     problem: str
     privacy: Protection | None = None
-    masked: bool = False
+    sent: Sent = field(default_factory=lambda: Sent())
 
     def as_json(self) -> dict[str, Any]:
         fields = self.receipt.model_dump() if self.receipt else dict.fromkeys(Receipt.model_fields, "")
         privacy = asdict(self.privacy) if self.privacy else None
-        return {**fields, "id": self.id, "masked": self.masked, "problem": self.problem, "privacy": privacy}
+        return {**fields, "id": self.id, **asdict(self.sent), "problem": self.problem, "privacy": privacy}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a statement says of the bytes that left: masked or not, their codec, what they take without it, the vector's L2 norm."""
+
+    masked: bool = False
+    codec: str = ""
+    plain_bytes: int = 0
+    norm: float | None = None
+
+    @classmethod
+    def of(cls, statement: Signed) -> Sent:
+        if statement.document.get("type") != "update_manifest":
+            return cls()
+        said = parse(UpdateManifest, statement.document)
+        return cls(said.masked is not None, said.codec, said.plain_bytes, said.norm)
 
 
 @dataclass(frozen=True)
@@ -85,18 +102,18 @@ def audit(home: Home) -> Iterator[Audited]:
 
 
 def _audit(home: Home, path: Path) -> Audited:
-    receipt, said, masked = None, None, False
+    receipt, said, sent = None, None, Sent()
     try:
         stored = read_document(path, StoredReceipt)
         if stored is None:
             return Audited(path.stem, None, "the file is gone")
         receipt = parse(Receipt, stored.receipt.document)
-        masked = stored.statement.document.get("masked") is not None
+        sent = Sent.of(stored.statement)
         said = protection(home, stored.statement)
         _check(home, stored)
     except Refusal as error:
-        return Audited(path.stem, receipt, error.sentence, said, masked)
-    return Audited(path.stem, receipt, "", said, masked)
+        return Audited(path.stem, receipt, error.sentence, said, sent)
+    return Audited(path.stem, receipt, "", said, sent)
 
 
 def _check(home: Home, stored: StoredReceipt) -> None:

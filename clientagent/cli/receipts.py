@@ -27,11 +27,11 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
     elif not rows:
         typer.echo("No receipt yet: nothing has left this bank.")
     else:
-        names = ["at (UTC)", "subject", "run", "round", "bytes", "masked", "outcome", "epsilon", "of run", "noise", "clipped"]
-        table([*names, "entry", "verified"], [
-            (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "",
-             "yes" if row["masked"] else "", row["outcome"], *_privacy(row["privacy"]),
-             f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
+        names = ["at (UTC)", "subject", "run", "round", "bytes", "codec", "norm", "masked", "outcome"]
+        table([*names, "epsilon", "of run", "noise", "clipped", "entry", "verified"], [
+            (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "", _codec(row),
+             "" if row["norm"] is None else f"{row['norm']:.3g}", "yes" if row["masked"] else "", row["outcome"],
+             *_privacy(row["privacy"]), f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
         ])  # fmt: skip
         if not broken:
             good(f"{len(rows)} receipts verify.")
@@ -40,6 +40,13 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
             bad(f"Receipt {row['id']}: {row['problem']}")
     if broken:
         raise typer.Exit(1)
+
+
+def _codec(row: dict[str, Any]) -> str:
+    """The codec, and how many times smaller it made the update."""
+    if row["codec"] in ("", "none"):
+        return ""
+    return f"{row['codec']}, {row['plain_bytes'] / max(row['update_bytes'], 1):.0f} times smaller"
 
 
 def _privacy(said: dict[str, Any] | None) -> tuple[str, str, str, str]:

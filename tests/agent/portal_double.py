@@ -7,6 +7,7 @@ the middle or swap a manifest; this one does so where a test asks for it.
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import re
 import socket
@@ -22,6 +23,7 @@ import numpy as np
 
 from clientagent.wire import messages as m
 from clientagent.wire.canonical import canonical, digest_of, parse_json, sha256_hex
+from clientagent.wire.codecs import decode
 from clientagent.wire.errors import KeyUnknown, Malformed, NotFound, Refusal, Truncated
 from clientagent.wire.http import key_id_of, verify_request
 from clientagent.wire.ledger import GENESIS, Entry, seal
@@ -354,8 +356,14 @@ class PortalDouble:
         }  # fmt: skip
         entry = self.record("update_accepted", body)
         reply = self._receipt(request, signed, "update", entry, **more)
-        self._close_round(manifest, unpack(data, self.layout))
+        self._close_round(manifest, self._plain(data))
         return reply
+
+    def _plain(self, data: bytes) -> Array:
+        assert self.plan is not None
+        if self.plan.compression.codec == "none":
+            return unpack(data, self.layout)
+        return np.concatenate(list(decode(io.BytesIO(data), self.plan.compression, self.layout.parameters)))
 
     def _close_round(self, manifest: m.UpdateManifest, update: Array) -> None:
         assert self.plan is not None

@@ -138,12 +138,26 @@ def test_status_keys_and_receipts_speak_of_what_happened(ended):
     home, portal = ended
     code, status = as_json("status", home=home)
     assert code == 0
-    assert (status["running"], status["enrolment"], status["receipts"]) == (False, "approved", 6)
+    assert (status["running"], status["enrolment"], status["receipts"]) == (False, "approved", 7)
     assert status["runs"] == [{"run": portal.run, "rounds_sent": 2, "last_work": "round 2", "state": "sent", "stopped": ""}]
     assert status["models"] == [f"{portal.run}-2"]
     assert as_json("keys", home=home)[1]["portal"] == portal.key.fingerprint
     code, receipts = as_json("receipts", home=home)
-    assert (code, len(receipts), {receipt["problem"] for receipt in receipts}) == (0, 6, {""})
+    assert (code, len(receipts), {receipt["problem"] for receipt in receipts}) == (0, 7, {""})
+
+
+def test_receipts_say_how_much_smaller_the_codec_made_what_left(serve, bank):
+    portal = serve(training__epochs=1, compression={"codec": "topk", "share": 0.1}, model={"family": "mlp", "hidden": [40]})
+    home = bank(portal)
+    run_agent(home)
+    assert portal.stage == "done"
+    code, receipts = as_json("receipts", home=home)
+    updates = [row for row in receipts if row["subject"] == "update"]
+    assert (code, {row["codec"] for row in updates}) == (0, {"topk"})
+    assert all(0 < row["update_bytes"] < row["plain_bytes"] / 4 and row["norm"] > 0 for row in updates)
+    done = fedagent("receipts", home=home)
+    assert "times smaller" in " ".join(done.stdout.split())
+    assert len(list((home.path / "runs" / portal.run / "own").glob("*"))) >= 1
 
 
 def test_status_sees_the_running_process(ended):
