@@ -5,7 +5,7 @@ from __future__ import annotations
 from clientagent.evaluation import mean_loss
 from clientagent.newton import optimum
 from clientagent.preprocess import Inputs
-from clientagent.training import Trainer, class_weights
+from clientagent.training import class_weights, trainer_of
 from clientagent.wire.plan import Plan
 from clientagent.wire.strategies import number_of
 from clientagent.wire.tensors import Array
@@ -31,7 +31,7 @@ def best_of(plan: Plan, training: Inputs, validation: Inputs) -> Array:
 def _trained(plan: Plan, training: Inputs, validation: Inputs, rate: float) -> tuple[float, Array]:
     start = initial_weights(plan, training.matrix.shape[1])
     judge = validation if len(validation.labels) else training
-    trainer = Trainer(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
+    trainer = trainer_of(plan, start, training, learning_rate=rate, seed=plan.training.seed, alone=True)
     best, since = (mean_loss(plan, start, judge), start), 0
     for _ in range(MOST_EPOCHS):
         trainer.epoch()

@@ -70,12 +70,12 @@ def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrde
 def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady] | None:
     """An update of an earlier attempt from the same base, which need not be trained again: the same input may be summed again.
 
-    None where there is none, or where privacy was charged for it: each attempt then draws noise of its own.
+    Under record_dp a repeated attempt is the same release, noise and all, and costs nothing more.
     """
     for work in attempts:
         ready = work.ready
         said = parse(UpdateReady, ready.document) if ready else None
-        if said and said.base_digest == order.base_digest and said.privacy is None and work.plain_path.exists():
+        if said and said.base_digest == order.base_digest and work.plain_path.exists():
             data = work.plain_path.read_bytes()
             if len(data) == said.plain_bytes:
                 return data, said.model_copy(update={"attempt": order.attempt})
@@ -120,13 +120,13 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
 def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
     """The answer that opens the sum; one that was given before is only given again.
 
-    A second sum of a base needs the operator's consent, or fresh noise in this update that was charged anew. Another plan that the
+    A second sum of a base needs the operator's consent; under record_dp too, for an attempt repeats its noise. Another plan that the
     bank approved is such a consent for its own runs, though they may start from the same weights; another run of the same plan is
     one where the same banks are in the sum.
     """
     if party.answer is not None:
         return party
-    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number) or _ready(seat.work).privacy is not None
+    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
     return party.unmask(request, identity=seat.home.key, previous=_opened_before(seat, party.opened), may_reopen=may_reopen)
 
 

@@ -15,6 +15,7 @@ from clientagent.preprocess import Inputs
 from clientagent.strategies import Correction, Given, beside, correction, own_after, personal_start
 from clientagent.training import LocalTraining, Progress, class_weights, train
 from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.institution import FLOAT32, clip_update
 from clientagent.wire.strategies import LOSSES_COUNT, Vectors, uplink_layout
 from clientagent.wire.tensors import Array, Layout, norm_of
 
@@ -45,11 +46,15 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """``data`` leaves the bank and stands for a vector of L2 norm ``norm``; ``own`` is kept with it."""
+    """``data`` leaves the bank and stands for a vector of L2 norm ``norm``; ``own`` is kept with it.
+
+    ``norm_before``: before it was cut for the privacy of the bank; None where nothing cuts it. It stays at the bank.
+    """
 
     data: bytes
     norm: float
     own: Vectors = field(default_factory=dict)
+    norm_before: float | None = None
 
 
 def contribute(
@@ -77,10 +82,14 @@ def contribute(
 
 def outgoing(plan: Plan, given: Given, made: Contribution, inputs: int, *, seed: int) -> Outgoing:
     """The bytes of a contribution under the plan's codec, and what the bank keeps with them. Raises ``NotFinite``."""
-    layout = uplink_layout(plan, inputs)
+    layout, bank = uplink_layout(plan, inputs), plan.privacy.institution_dp
+    flat, norm = made.flat, None
+    if bank is not None and bank.clip != "adaptive":
+        clipped = clip_update(flat, bank.clip * FLOAT32)
+        flat, norm = clipped.update.astype(np.float32), clipped.norm
     random = np.random.Generator(np.random.Philox(key=[seed, CODEC_STREAM]))
-    coded = compress(made.flat, layout, plan.compression, residual=given.own.get("residual"), random=random)
-    return Outgoing(coded.data, norm_of(coded.sent), _own(plan, given, made, coded, layout))
+    coded = compress(flat, layout, plan.compression, residual=given.own.get("residual"), random=random)
+    return Outgoing(coded.data, norm_of(coded.sent), _own(plan, given, made, coded, layout), norm)
 
 
 def _own(plan: Plan, given: Given, made: Contribution, coded: Compressed, layout: Layout) -> Vectors:

@@ -59,6 +59,7 @@ def _report(
         report = statistics_report(
             plan, opened.table, opened.split, run=order.run, institution=identity.institution, salt=identity.agent_id
         )
+        desk.allot_bank(plan, run=order.run)
         if plan.privacy.record_dp is not None:
             report = _protected(home, desk, plan, opened, report)
     except UNFIT as error:

@@ -30,7 +30,7 @@ LEAST_UPLOAD_S = 0.1
 FLIP = -10.0
 Phase = Literal["pulled", "training", "uploading", "keys", "shares", "masked", "unmask"]
 COHORT_STATEMENTS = ("update_ready", "cohort_key", "cohort_shares", "cohort_consistency", "unmask_answer")
-STATEMENTS = ("decision", "statistics_report", "update_manifest", "evaluation_report", "acknowledgement", *COHORT_STATEMENTS)
+STATEMENTS = ("decision", "statistics_report", "update_manifest", "evaluation_report", "appraisal", "acknowledgement", *COHORT_STATEMENTS)
 INSTANTS = ("pinned", *(f"{when}:{what}" for what in STATEMENTS for when in ("sending", "answered")))
 
 

@@ -35,6 +35,7 @@ trust_portal_approvals = false
 # min_banks = 3                       # fewest banks behind any published total
 # require_secure_aggregation = false
 # require_record_dp = false           # true: only plans with differential privacy for each customer
+# max_institution_epsilon = 8.0       # most that your bank as a whole may lose in one project, over all its plans
 # max_record_epsilon = 3.0            # most that one lineage's customers may lose, over all plans together
 
 # Where the table for a project lies (CSV or Parquet; a relative path starts in this file's folder), and a name of your
@@ -60,6 +61,7 @@ class Accept(_Table):
     require_secure_aggregation: bool = False
     require_record_dp: bool = False
     max_record_epsilon: float | None = Field(None, gt=0)
+    max_institution_epsilon: float | None = Field(None, gt=0)
 
     def objections(self, plan: Plan) -> list[str]:
         """Why this plan is not within the bounds, each in a sentence; empty when it is."""

@@ -1,6 +1,6 @@
 """Local training: from a base version and the bank's rows to an update. Same inputs, same bits.
 
-Batches are slices of one shuffled copy an epoch; torch runs on one thread, and is imported only when there is an epoch to train.
+Batches are slices of one shuffled copy an epoch; torch runs on one thread, and is imported only where a network is to be trained.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clientagent.closed_form import LogisticTrainer
 from clientagent.preprocess import Inputs
 from clientagent.strategies import Correction
 from clientagent.wire.errors import NotFinite
 from clientagent.wire.plan import Plan
+from clientagent.wire.strategies import is_logistic
 from clientagent.wire.tensors import Array
 
 if TYPE_CHECKING:
@@ -59,13 +61,26 @@ def train(
     if epochs == 0 or len(inputs.labels) == 0:
         return LocalTraining(np.zeros_like(base), 0, None, time.monotonic() - started)
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
-    trainer = Trainer(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
+    trainer = trainer_of(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
     report = at_most_every(PROGRESS_EVERY_S, progress)
     losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
     return LocalTraining(update, trainer.steps, math.fsum(losses) / epochs, time.monotonic() - started, trainer.mean_gradient)
+
+
+def trainer_of(
+    plan: Plan, base: Array, inputs: Inputs, *, learning_rate: float, seed: int, alone: bool = False,
+    correction: Correction | None = None,
+) -> LogisticTrainer | Trainer:
+    """Whoever trains this plan's model fastest: logistic models need no torch."""
+    if is_logistic(plan):
+        weights = class_weights(plan, inputs)
+        return LogisticTrainer(
+            plan, base, inputs, learning_rate=learning_rate, seed=seed, class_weights=weights, correction=correction
+        )
+    return Trainer(plan, base, inputs, learning_rate=learning_rate, seed=seed, alone=alone, correction=correction)
 
 
 class Trainer:

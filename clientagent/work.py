@@ -141,7 +141,7 @@ class Worker:
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
-        if terms.plan.privacy.record_dp is None and (before := trained_before(terms.folder.attempts(order.round), order)):
+        if before := trained_before(terms.folder.attempts(order.round), order):
             data, said = before
             ready = sign_document(said, self._home.key)
             work.wait_to_be_masked(data, ready)
@@ -152,7 +152,7 @@ class Worker:
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
             agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
-            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(made),
+            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
         work.wait_to_be_masked(out.data, ready)
@@ -168,6 +168,7 @@ class Worker:
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
+        self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
         private = self._desk.begin(
             terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
         )
@@ -178,6 +179,7 @@ class Worker:
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
         out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
+        loss += "" if out.norm_before is None else f", norm {out.norm_before:.4g} before it was cut"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
         return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
@@ -218,7 +220,7 @@ class Worker:
             agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
             codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
             rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
-            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(made),
+            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(terms.plan, made),
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -231,6 +233,8 @@ class Worker:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
         self._desk.update_leaving(manifest)
+        if (plan := self._plan_of(order)) is not None:
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
@@ -239,6 +243,10 @@ class Worker:
         self._home.run(order.run).forget_old_updates(order.round)
         log.info("round %d: update %s", order.round, answer.receipt.document.get("outcome"))
         return answer
+
+    def _plan_of(self, order: WorkOrder) -> Plan | None:
+        manifest = self._home.run(order.run).manifest
+        return self._home.plan(manifest.plan_hash) if manifest else None
 
     # ------------------------------------------------------------------ in a cohort
     def mask(self, notice: CohortNotice) -> WorkAnswer | None:
@@ -325,8 +333,8 @@ def _sent_as(plan: Plan) -> Plan:
     return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
 
 
-def _environment(made: Contribution) -> Environment:
-    torch = sys.modules.get("torch") if made.steps else None
+def _environment(plan: Plan, made: Contribution) -> Environment:
+    torch = sys.modules.get("torch") if made.steps and needs_torch(plan) else None
     return Environment(
         agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
         torch=str(torch.__version__) if torch else "",

@@ -8,9 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clientagent.wire.canonical import sha256_hex
+from clientagent.wire.errors import DigestMismatch
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.plan import Strategy as StrategyPart
+from clientagent.wire.privacy.institution import noise_blocks
+from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.strategies import server_layout, uplink_layout
 from clientagent.wire.tensors import Layout
 from rounds import blobs, sharing
@@ -34,25 +39,31 @@ def aggregate_round(
     is what the strategy sees. Raises ``Overflowed``, ``RingExceeded``, ``ShareInvalid`` and ``OSError``.
     """
     mean = store_mean(round_, layout, on_block=on_block) if is_masked(round_.run) else ""
-    job = job_of(round_, layout, updates=updates, mean=mean)
+    noise = store_noise(round_, layout)
+    job = job_of(round_, layout, updates=updates, mean=mean, noise=noise)
     kept = job.files.state.layout if job.files.state else None
     with blobs.writing() as writer, _state_writer(kept) as state:
         writer.write(layout.header)
-        if sharing.is_worth_it(job) and updates is None:
+        if sharing.is_worth_it(job) and updates is None and not noise:
             geometry = sharing.aggregate_together(round_, job, writer.write, on_block=on_block, mean=mean)
         else:
             geometry = aggregate(job.strategy, job.facts, job.files, Sink(writer.write, state.writer if state else None, on_block))
         state_digest = state.keep() if state else None
-        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean)
+        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean, noise)
 
 
-def job_of(round_: Round, layout: Layout, *, updates: Sequence[Path] | None = None, mean: str = "") -> Job:
-    """Rule, facts and files of a closed round. ``mean``: the digest of an opened mean, which takes the place of masked updates."""
+def job_of(round_: Round, layout: Layout, *, updates: Sequence[Path] | None = None, mean: str = "", noise: str = "") -> Job:
+    """Rule, facts and files of a closed round. ``mean``: the digest of an opened mean, which takes the place of masked updates.
+
+    ``noise``: the digest of what the privacy of banks adds to their sum; to the strategy it is one update more.
+    """
     run = round_.run
     manifest = AggregationManifest.model_validate(Round.objects.values_list("aggregation", flat=True).get(pk=round_.pk))
     facts = facts_of(manifest, run)
     if mean:
         facts, updates = facts_of_mean(facts), [blobs.path_of(mean)]
+    if noise:
+        facts, updates = facts_with_noise(facts), [*(updates or paths_of(round_)), blobs.path_of(noise)]
     kept = server_layout(facts.strategy.name, layout.parameters)
     base_state = manifest.base_state_digest
     files = RoundFiles(
@@ -97,6 +108,36 @@ def facts_of_mean(facts: Facts) -> Facts:
         facts, weights=np.ones(1), shares=facts.shares.sum(keepdims=True), rows=facts.rows.sum(keepdims=True),
         steps=np.zeros(1), losses=np.full(1, np.nan),
     )
+
+
+def facts_with_noise(facts: Facts) -> Facts:
+    """The same round with noise for the *sum* of its equally weighted updates, which counts in their mean as one of them does."""
+    def beside(values: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+        return np.append(values, value)
+
+    return replace(
+        facts, weights=beside(facts.weights, 1 / len(facts.weights)), shares=beside(facts.shares, 0.0),
+        rows=beside(facts.rows, 0.0), steps=beside(facts.steps, 0.0), losses=beside(facts.losses, np.nan),
+    )
+
+
+def store_noise(round_: Round, layout: Layout) -> str:
+    """The digest of the noise that the round's manifest has committed, in the store as a plain update; empty where there is none.
+
+    Raises ``DigestMismatch`` where the key is not the committed one.
+    """
+    document, key = Round.objects.values_list("aggregation", "noise_key").get(pk=round_.pk)
+    said = AggregationManifest.model_validate(document).noise
+    if said is None:
+        return ""
+    secret = bytes.fromhex(key)
+    if sha256_hex(secret) != said.key_digest:
+        raise DigestMismatch(expected=said.key_digest, got=sha256_hex(secret))
+    with blobs.writing() as writer:
+        writer.write(layout.header)
+        for block in noise_blocks(layout.parameters, said.noise_multiplier * said.clip, Stream(secret)):
+            writer.write(block.view(np.uint8).data)
+        return writer.keep()
 
 
 class _State:

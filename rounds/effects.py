@@ -11,6 +11,7 @@ from clientagent.wire import capabilities
 from clientagent.wire.errors import Refusal
 from clientagent.wire.masking import threshold_for
 from clientagent.wire.plan import Feature, Plan
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.privacy.terms import not_covered
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
@@ -130,7 +131,7 @@ def _protection(plan: Plan) -> list[Effect]:
         effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
     else:
         effects += _masked(plan)
-    effects += _customers(plan)
+    effects += [*_customers(plan), *_banks(plan)]
     if privacy.record_dp is None and privacy.institution_dp is None:
         effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
     return effects
@@ -164,6 +165,32 @@ def _customers(plan: Plan) -> list[Effect]:
             "It spends epsilon %(first)s by the first update, %(half)s by update %(n)d and %(epsilon)s by update %(all)d."
         ) % words),
         *(Effect("eye", _(row.reason) % row.values) for row in not_covered(plan)),
+    ]
+
+
+def _banks(plan: Plan) -> list[Effect]:
+    """What institution_dp promises, to whom, and what it leaves out."""
+    bank = plan.privacy.institution_dp
+    if bank is None:
+        return []
+    try:
+        terms = institution_terms(plan)
+    except Refusal as refusal:
+        return [Effect("alert-triangle", refusal.sentence)]
+    words = {
+        "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}", "noise": f"{terms.noise_multiplier:.3g}",
+        "times": f"{terms.noise_multiplier / len(plan.participants):.2g}",
+    }
+    return [
+        Effect("shield-check", _(
+            "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
+            "versions; not to the portal, which sees single updates and adds the noise."
+        ) % words),
+        Effect("activity", _(
+            "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
+            "expect a much weaker model."
+        ) % words),
+        Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
     ]
 
 

@@ -12,11 +12,13 @@ from django.http import HttpResponseBase
 from audit.models import Entry
 from audit.selectors import entries_of, epoch, head_of
 from audit.services import utc_text
+from clientagent.wire.evaluation import figures_of
 from clientagent.wire.messages import Head
 from clientagent.wire.scorecard import as_csv
 from clientagent.wire.signing import sign_document
 from institutions.portal_key import portal_key
 from rounds.models import ModelVersion, Run
+from rounds.selectors.appraisals import Appraisals, appraisals_of
 from rounds.selectors.evaluation import Holder, scores_of
 from rounds.selectors.features import features_page
 from rounds.selectors.scope import Audience
@@ -75,17 +77,29 @@ def _cell(value: Any) -> Any:
 def evaluation(version: ModelVersion, audience: Audience) -> dict[str, Any]:
     """Figures of a version with the counts that they follow from, as this audience may see them."""
     run, plan = version.run, version.run.plan.document
+    scores, appraisals = scores_of(version, audience), appraisals_of(version, audience)
     return {
         "format": "fedportal-evaluation/1",
         "project": plan.project, "run": str(run.pk), "version": version.number, "digest": version.digest, "plan_hash": run.plan.hash,
         "alert_budget": plan.evaluation.alert_budget, "min_cell": plan.privacy.min_cell, "min_banks": plan.privacy.min_banks,
-        "holders": [_scored(holder) for holder in scores_of(version, audience).holders],
+        "segment": appraisals.segment or None,
+        "holders": [_scored(holder, appraisals) for holder in scores.holders],
+        "gains": [
+            {"institution": bank.slug, "contribution": bank.contribution, "gain": bank.gain and bank.gain.model_dump(mode="json")}
+            for bank in appraisals.gains
+        ],
+        "mean_gain": appraisals.mean_gain,
     }  # fmt: skip
 
 
-def _scored(holder: Holder) -> dict[str, Any]:
+def _scored(holder: Holder, appraisals: Appraisals) -> dict[str, Any]:
     return {
-        "institution": holder.slug or None, "figures": holder.figures,
+        "institution": holder.slug or None, "figures": holder.figures, "stability": appraisals.stability_of(holder),
+        "groups": [
+            {"group": group.name or None, "banks": group.banks, "figures": figures_of(group.tally, budget=holder.budget),
+             "holdout": group.tally.to_json()}
+            for group in appraisals.groups_of(holder)
+        ],
         "holdout": holder.tally.to_json(), "validation": holder.validation.to_json(),
     }  # fmt: skip
 

@@ -34,10 +34,10 @@ def gain_figure(gains: Sequence[BankGain]) -> Figure:
     span = [0.0, *(edge for bank in known for one in _both(bank) for edge in (one.low, one.high))]
     width = max(max(span) - min(span), 0.01)
     names = [bank.name for bank in reversed(known)]
-    drawn.insert(0, go.Scatter(x=[0, 0], y=[names[0], names[-1]], mode="lines", meta="ink", line={"color": INK, "width": 1, "dash": "dot"},
-                               hoverinfo="skip"))  # fmt: skip
+    zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": INK, "width": 1.5, "dash": "dot"}}
     layout = {
         "template": "none", "showlegend": False, "hovermode": "closest", "margin": {"l": 110, "r": 16, "t": 8, "b": 40},
+        "shapes": [zero],
         "xaxis": {"range": [min(span) - 0.08 * width, max(span) + 0.08 * width], "nticks": 6, "tickformat": "+.3f", "showgrid": True,
                   "title": {"text": _("Difference of AUC"), "font": {"size": 11}, "standoff": 8}},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "showgrid": False},

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from clientagent.wire.plan import Plan
 from rounds.models import ModelVersion, Registration, Seat
+from rounds.selectors.appraisals import Appraisals, appraisals_of, group_lines
 from rounds.selectors.evaluation import Holder, Scores, scores_of
 from rounds.selectors.scope import Audience
 from rounds.words import STATUS
@@ -40,13 +41,14 @@ class Card:
 def card_of(version: ModelVersion, audience: Audience) -> Card:
     """The card as this audience may read it: figures of the own bank and of all together, or of every bank."""
     plan = version.run.plan.document
-    scores = scores_of(version, audience)
+    scores, appraisals = scores_of(version, audience), appraisals_of(version, audience)
     title = _("%(project)s: version %(number)s of run %(run)s") % {
         "project": version.run.plan.project.name, "number": version.number, "run": version.run.number
     }  # fmt: skip
     return Card(title, [
-        _model(version, plan), _use(version, plan), _data(version, plan), _figures(scores), _found(scores, plan), _protection(plan),
-        _decisions(version), _limits(version, plan, scores),
+        _model(version, plan), _use(version, plan), _data(version, plan), _figures(scores), _found(scores, plan),
+        *_groups(scores, appraisals), *_gains(appraisals), _protection(plan), _decisions(version),
+        _limits(version, plan, scores, appraisals),
     ])  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def _data(version: ModelVersion, plan: Plan) -> Section:
 
 
 def _figures(scores: Scores) -> Section:
-    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("Interval (95 %)"), "KS", "Gini", _("Brier"), _("Log loss")]
+    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("95-percent interval"), "KS", "Gini", _("Brier"), _("Log loss")]
     head.append(_("Calibration error"))
     rows = [_scored(holder) for holder in scores.holders]
     if not rows:
@@ -137,6 +139,41 @@ def _found(scores: Scores, plan: Plan) -> Section:
     ])  # fmt: skip
 
 
+def _groups(scores: Scores, appraisals: Appraisals) -> list[Section]:
+    """Groups of the segment at the cut of the alert budget, of all banks; nothing where there are none."""
+    pooled = scores.pooled
+    if pooled is None or not appraisals.groups_of(pooled):
+        return []
+    cut = pooled.figures["budget_cut"]["cut"]
+    rows = [
+        [line.group.name or _("all others"), _n(line.confusion.rows), _percent(line.group.tally.bad / line.confusion.rows),
+         _percent(line.confusion.flagged_share), _percent(line.ratio), _percent(line.confusion.recall),
+         _percent(line.confusion.false_positive_rate), _figure(line.auc)]
+        for line in group_lines(appraisals.groups_of(pooled), cut)
+    ]  # fmt: skip
+    head = [_("Group"), _("Rows"), _("Bad"), _("Flagged"), _("of the highest"), _("Bad found"), _("Good flagged"), "AUC"]
+    text = _("Hold-out customers of all banks at the cut of the alert budget.")
+    return [Section(_("Groups by %(segment)s") % {"segment": appraisals.segment}, text, head=head, rows=rows)]
+
+
+def _gains(appraisals: Appraisals) -> list[Section]:
+    """What each visible bank gains over a model of its own; nothing where nobody has said."""
+    rows = []
+    for bank in appraisals.gains:
+        if bank.gain is None:
+            continue
+        found, verdicts = bank.gain.federated_gain, {"gains": _("gains"), "loses": _("better alone"), "even": _("no difference shown")}
+        local, federated = bank.gain.local.auc, bank.gain.federated.auc
+        span = f"{found.value:+.4f} ({found.low:+.4f} – {found.high:+.4f})" if found else "–"
+        rows.append([bank.name, _figure(local.value if local else None), _figure(federated.value if federated else None), span,
+                     verdicts.get(bank.verdict, _("too few customers to tell"))])  # fmt: skip
+    if not rows:
+        return []
+    head = [_("Bank"), _("Local AUC"), _("Federated AUC"), _("Difference, with 95-percent interval"), _("Verdict")]
+    text = _("On each bank's own hold-out customers, against a model of the same family that it trained on its own rows alone.")
+    return [Section(_("What banks gain"), text, head=head, rows=rows)]
+
+
 def _protection(plan: Plan) -> Section:
     privacy = plan.privacy
     points = [_("Customers' rows stayed at the banks; updates, statistics and counts left them.")]
@@ -170,10 +207,15 @@ def _decisions(version: ModelVersion) -> Section:
     return Section(_("Decisions"), facts=facts, head=head, rows=rows)
 
 
-def _limits(version: ModelVersion, plan: Plan, scores: Scores) -> Section:
+def _limits(version: ModelVersion, plan: Plan, scores: Scores, appraisals: Appraisals) -> Section:
     points = [_("Hold-out customers are of the same time as the training ones: how it does on later ones is not known.")]
     if plan.evaluation.segment is None:
         points.append(_("The plan names no segment: whether groups of customers are treated alike has not been looked at."))
+    elif scores.pooled is None or not appraisals.groups_of(scores.pooled):
+        points.append(_("Groups by %(segment)s are not told: too few banks or customers, or not all banks hold the result.") % {
+            "segment": plan.evaluation.segment})  # fmt: skip
+    if not plan.evaluation.gains:
+        points.append(_("What banks gain over models of their own was not asked for."))
     points.append(_("Applicants whom the banks declined have no outcome and are not among these customers."))
     for holder in scores.holders:
         interval: Any = holder.figures["auc_interval"]

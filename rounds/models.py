@@ -214,6 +214,8 @@ class Round(models.Model):
     closed_at = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
     aggregation = models.JSONField(null=True)
+    noise_key = models.CharField(max_length=64, blank=True)  # a secret: whoever has it can take the noise off the sum
+    noise = models.ForeignKey("Blob", null=True, on_delete=models.PROTECT, related_name="noise_of")
     aggregation_digest = models.CharField(max_length=64, blank=True)
     lease_owner = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True)

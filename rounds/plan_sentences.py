@@ -18,7 +18,6 @@ SENTENCES = [
     _("Evaluate every n-th version; 0 never."),
     _("A column whose groups are compared for fairness."),
     _("Share of cases that can be looked at."),
-    _("At the end each bank also trains a model of its own and reports, in figures only, what it gained."),
     _("The column's name in every bank's table."),
     _("How the column is read."),
     _("The allowed values; left out, they are agreed in the statistics stage."),
@@ -28,13 +27,15 @@ SENTENCES = [
     _("The column that says how a case ended."),
     _("The value that means default or fraud; 1 equals 1.0."),
     _("logistic: one weight an input. mlp: hidden layers. scorecard: points a bin."),
-    _("Widths of the hidden layers of an mlp."),
-    _("Share of hidden units left out in each training step."),
     _("Points of a customer at the base odds (scorecard)."),
     _("Good customers to one bad at the base score (scorecard)."),
     _("Points that double the odds, PDO (scorecard)."),
-    _("How numbers become inputs. zscore: mean and deviation. quantile: normal scores, calm with outliers. bins: one input a bin. "
-      "piecewise: a ramp a bin, often the best. woe: one weight of evidence."),
+    _("Widths of the hidden layers of an mlp."),
+    _("Share of hidden units left out in each training step."),
+    _(
+        "How numbers become inputs. zscore: mean and deviation. quantile: normal scores, calm with outliers. "
+        "bins: one input a bin. piecewise: a ramp a bin, often the best. woe: one weight of evidence."
+    ),
     _("onehot: one input for each category. woe: one weight of evidence for all of them."),
     _("Most bins of a number (quantile, bins, piecewise and woe)."),
     _("Differential privacy for each customer of each bank."),
@@ -78,6 +79,7 @@ SENTENCES = [
     _("Ridge penalty (newton)."),
     _("Norm bound (norm_bound, centred_clipping)."),
     _("Nearest-neighbour mixing before a robust rule."),
+    _("At the end each bank also trains a model of its own and reports, in figures only, what it gained."),
     _("Passes over a bank's rows in a round; 0 rehearses the plumbing."),
     _("Rows in one training step."),
     _("The local optimiser; its state is fresh each round."),

@@ -10,11 +10,16 @@ from clientagent.policy import load_policy
 from clientagent.portal import Portal
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Release, Releases
-from clientagent.wire.errors import BudgetExceeded, PrivacyLedgerLocked
+from clientagent.wire.errors import BudgetExceeded, NotFound, PrivacyLedgerLocked
 from clientagent.wire.messages import PrivacyCountersignature, PrivacyStatement, UpdateManifest
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import NoiseCache
+from clientagent.wire.privacy.book import Allotted, release_of
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
+
+PROJECT = "project:"
+"""What the name of a ledger begins with that is about the bank as a whole in a project; no lineage may begin so."""
 
 log = logging.getLogger("fedagent.privacy")
 
@@ -59,20 +64,65 @@ class PrivacyDesk:
             releases.allot()
         except BudgetExceeded:
             ledger = releases.ledger
-            for ended in self._portal.privacy(ledger.lineage).ended:
-                ledger.settle(ended, reason="the portal says that the run has ended")
+            self._settle_ended(ledger, ledger.lineage)
             releases.allot()
         return releases
+
+    def _settle_ended(self, ledger: PrivacyLedger, subject: str) -> None:
+        """Believing the portal here costs nothing: a run that is settled can spend no more."""
+        try:
+            ended = self._portal.privacy(subject).ended
+        except NotFound:  # a portal of the version before
+            return
+        for run in ended:
+            ledger.settle(run, reason="the portal says that the run has ended")
+
+    # ----------------------------------------------------- the bank as a whole
+    def project(self, project: str) -> PrivacyLedger:
+        """What this bank as a whole has spent in a project; the portal keeps its own count of it."""
+        name = f"{PROJECT}{project}"
+        return self.ledger(name)
+
+    def allot_bank(self, plan: Plan, *, run: str) -> None:
+        """Set aside what a run under institution_dp costs this bank. Raises ``BudgetExceeded`` and ``PrivacyLedgerLocked``."""
+        if plan.privacy.institution_dp is None:
+            return
+        terms, nobody = institution_terms(plan), "0" * 64
+        allotted = Allotted(
+            run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
+            statistics=None, update=terms.event(nobody, nobody),
+        )
+        ledger, budget = self.project(plan.project), load_policy(self._home.policy_path).accept.max_institution_epsilon
+        try:
+            ledger.allot(allotted, budget=budget)
+        except BudgetExceeded:
+            self._settle_ended(ledger, plan.project)
+            ledger.allot(allotted, budget=budget)
+
+    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str) -> None:
+        """Before an update under institution_dp is made; a repeated attempt at a round costs nothing more."""
+        if plan.privacy.institution_dp is None:
+            return
+        ledger, budget = self.project(plan.project), load_policy(self._home.policy_path).accept.max_institution_epsilon
+        release = release_of(run=run, institution=ledger.institution, base_digest=base_digest)
+        ledger.reserve(run, institution_terms(plan).event(release, base_digest), budget=budget)
+
+    def bank_leaving(self, plan: Plan, *, run: str, base_digest: str) -> None:
+        if plan.privacy.institution_dp is not None:
+            ledger = self.project(plan.project)
+            ledger.commit(run, release_of(run=run, institution=ledger.institution, base_digest=base_digest))
 
     def run_ended(self, run: str) -> None:
         """The run's result is here: nothing more will be asked for, and what was not used is free again."""
         manifest = self._home.run(run).manifest
         plan = self._home.plan(manifest.plan_hash) if manifest else None
-        if plan is None or plan.privacy.record_dp is None:
+        if plan is None:
             return
-        ledger = self.ledger(load_policy(self._home.policy_path).lineage_of(plan.project))
-        if ledger.lock is None:
-            ledger.settle(run, reason="the run has finished")
+        lineage = load_policy(self._home.policy_path).lineage_of(plan.project)
+        protected = [(plan.privacy.record_dp, lineage), (plan.privacy.institution_dp, f"{PROJECT}{plan.project}")]
+        for ledger in [self.ledger(name) for asked, name in protected if asked is not None]:
+            if ledger.lock is None:
+                ledger.settle(run, reason="the run has finished")
 
     def begin(self, plan: Plan, *, run: str, rows: int, base_digest: str, slot: int) -> tuple[Releases, Release] | None:
         """An update's reservation; None for a plan without record_dp. Raises ``BudgetExceeded``, ``PrivacyLedgerLocked``."""

@@ -224,6 +224,10 @@ _REFUSED = (
          _("Privacy of a bank is computed for banks that count alike: choose equal.")),
     _Row("strategy.name", _both(_has_institution_dp, _no(_is(*ONLY_MEAN))),
          _("Privacy of a bank is computed for the mean of clipped updates, which %(strategy)s is not."), _named),
+    _Row("schedule.mode", _both(_has_institution_dp, _is_async),
+         _("Privacy of a bank is computed for rounds in which each bank counts once; in async mode it may count twice.")),
+    _Row("compression.codec", _both(_has_institution_dp, _codec("bfloat16", "int8")),
+         _("A codec may carry an update beyond the clip that privacy of a bank is computed for: choose none.")),
     _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
          _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
     # ---- secure aggregation

@@ -71,9 +71,14 @@ CLOSED_FORM = ("logistic", "mlp", "scorecard")
 
 def needs_torch(plan: Plan) -> bool:
     """Whether a round's work takes gradient steps for which an agent needs torch. Under record_dp few do."""
-    if plan.strategy.name == "newton" or not plan.training.epochs:
+    if plan.strategy.name == "newton" or not plan.training.epochs or is_logistic(plan):
         return False
     return plan.privacy.record_dp is None or plan.model.family not in CLOSED_FORM or plan.strategy.name == "ditto"
+
+
+def is_logistic(plan: Plan) -> bool:
+    """Whether what is trained is one layer with the log loss, whose gradient needs no torch."""
+    return plan.model.family in ("logistic", "scorecard") and plan.training.class_weight != "focal"
 
 
 def steps_of(plan: Plan, rows: int) -> int:

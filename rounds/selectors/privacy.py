@@ -11,10 +11,12 @@ from django.utils.translation import gettext as _
 
 from clientagent.wire.combinations import Conflict
 from clientagent.wire.messages import PrivacyEvent, PrivacyPosition, SpentRelease
+from clientagent.wire.messages.privacy import Unit
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of
 from clientagent.wire.privacy.events import Spending, plus, together
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.privacy.terms import RecordTerms, not_covered, record_terms
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
@@ -28,10 +30,19 @@ UNKNOWN_ROWS = 10_000
 
 def epsilon_after(run: Run, number: int) -> float | None:
     """The worst bank's epsilon up to round ``number``, cumulative over all that left; None without differential privacy."""
-    if run.plan.document.privacy.record_dp is None:
+    unit = unit_of(run.plan.document)
+    if unit is None:
         return None
-    worst: float | None = PrivacyRelease.objects.filter(run=run, round__lte=number).aggregate(most=Max("run_epsilon"))["most"]
+    releases = PrivacyRelease.objects.filter(run=run, round__lte=number, account__unit=unit)
+    worst: float | None = releases.aggregate(most=Max("run_epsilon"))["most"]
     return worst
+
+
+def unit_of(plan: PlanSchema) -> Unit | None:
+    """Whose privacy a plan's epsilon is about: each customer's where it has record_dp, else each bank's."""
+    if plan.privacy.record_dp is not None:
+        return "record"
+    return "institution" if plan.privacy.institution_dp is not None else None
 
 
 def position_for(identity: AgentIdentity, subject: str) -> PrivacyPosition:
@@ -79,7 +90,7 @@ def outlooks(project: Project, plan: PlanSchema) -> list[Outlook]:
         return []
     return [
         _outlook(account, plan, _rows_of(project, account)) for account in accounts_of(project)
-        if account.institution.slug in plan.participants
+        if account.unit == "record" and account.institution.slug in plan.participants
     ]
 
 
@@ -115,6 +126,9 @@ def spending_of(account: PrivacyAccount) -> tuple[Spending, Spending]:
 
 def _allotted(run: Run, account: PrivacyAccount) -> Spending:
     plan = run.plan.document
+    if account.unit == "institution":
+        bank = institution_terms(plan)
+        return together([bank.event("0" * 64, "0" * 64)], bank.updates)
     rows = Seat.objects.filter(run=run, institution=account.institution).values_list("rows", flat=True).first()
     return allotment_of(terms_of(plan, rows), run=str(run.pk), project=plan.project, plan_hash=run.plan.hash).spending
 
@@ -194,9 +208,10 @@ class RunPrivacy:
 
 def run_privacy(audience: Audience, run: Run) -> RunPrivacy | None:
     """None for a run without record_dp. An operator sees the own bank's spending."""
-    plan = run.plan.document
-    if plan.privacy.record_dp is None:
+    plan, unit = run.plan.document, unit_of(run.plan.document)
+    part = plan.privacy.record_dp or plan.privacy.institution_dp
+    if part is None:
         return None
     own = lines(audience, run.plan.project, run)
-    spent = max((line.of_run or 0.0 for line in own), default=0.0)
-    return RunPrivacy(spent, plan.privacy.record_dp.epsilon, own, not_covered(plan))
+    spent = max((line.of_run or 0.0 for line in own if line.account.unit == unit), default=0.0)
+    return RunPrivacy(spent, part.epsilon, own, not_covered(plan))

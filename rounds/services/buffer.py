@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from clientagent.wire.canonical import digest_of
-from clientagent.wire.messages import AggregationEntry, AggregationManifest
+from clientagent.wire.canonical import digest_of, sha256_hex
+from clientagent.wire.messages import AggregationEntry, AggregationManifest, AggregationNoise
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import parse
 from rounds.algorithms.weighting import capped_shares, staleness_factor
@@ -64,8 +65,18 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
             )
             for update, weight in zip(updates, _weights(round_, updates), strict=True)
         ],
-        cohort=digest_of(terms) if terms else None,
+        cohort=digest_of(terms) if terms else None, noise=_noise(round_),
     )
+
+
+def _noise(round_: Round) -> AggregationNoise | None:
+    """What the privacy of banks adds to this round; its key is drawn by whoever closes the round, and kept with it."""
+    plan = round_.run.plan.document
+    if plan.privacy.institution_dp is None:
+        return None
+    terms = institution_terms(plan)
+    key_digest = sha256_hex(bytes.fromhex(round_.noise_key))
+    return AggregationNoise(noise_multiplier=terms.noise_multiplier, clip=terms.clip, key_digest=key_digest)
 
 
 def _weights(round_: Round, updates: list[Update]) -> list[float]:

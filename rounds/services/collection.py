@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from rounds import blobs, deltas, parts
 from rounds.lifecycle import RUN_ENDED, RoundState
-from rounds.models import Blob, Run, Update, Upload
+from rounds.models import Blob, Round, Run, Update, Upload
 from rounds.services.moves import lock_run, record
 
 GRACE = timedelta(hours=24)
@@ -64,6 +64,7 @@ def forget_updates(*, run: Run, moment: datetime) -> int:
     for digest in digests:
         blobs.refresh(digest)  # a backup under way may still be copying what its rows name
     count = kept.update(blob=None, decoded=None)
+    Round.objects.filter(run=run).exclude(noise_key="").update(noise=None, noise_key="")
     if count:
         record(run, "updates_forgotten", {"updates": count, "retention_days": days})
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from django.db.models import Q
 
 from audit.services import anchor
 from clientagent.wire.canonical import digest_of
+from clientagent.wire.privacy.stream import KEY_BYTES
 from rounds import crashing, live
 from rounds.algorithms.geometry import Geometry
 from rounds.clock import now, utc
@@ -18,6 +20,7 @@ from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, U
 from rounds.orders import work_order
 from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
+from rounds.services.bank_privacy import book_round
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
 from rounds.services.cohorts import note_stage
 from rounds.services.masked import is_masked
@@ -32,7 +35,7 @@ LEASE_S = 30.0
 class Aggregated:
     """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it.
 
-    ``mean_digest``: the opened mean that stood for masked updates.
+    ``mean_digest``: the opened mean that stood for masked updates. ``noise_digest``: what the privacy of banks added to their sum.
     """
 
     digest: str
@@ -41,6 +44,7 @@ class Aggregated:
     state_bytes: int
     geometry: Geometry
     mean_digest: str = ""
+    noise_digest: str = ""
 
 
 def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
@@ -86,10 +90,13 @@ def close_round(*, round_: Round) -> bool:
     round_ = lock_round(round_)
     if round_.state != RoundState.OPEN or not _end_cohort(round_):
         return False
+    if round_.run.plan.document.privacy.institution_dp is not None:
+        round_.noise_key = os.urandom(KEY_BYTES).hex()
     manifest = aggregation_manifest(round_)
     digest = digest_of(manifest)
     moved = move_round(
-        round_, RoundEvent.CLOSE, closed_at=now(), aggregation=manifest.model_dump(mode="json"), aggregation_digest=digest
+        round_, RoundEvent.CLOSE, closed_at=now(), noise_key=round_.noise_key,
+        aggregation=manifest.model_dump(mode="json"), aggregation_digest=digest,
     )
     if not moved:
         return False
@@ -160,6 +167,8 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
     if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
         return None
     _name_blobs(done)
+    if done.noise_digest:
+        Round.objects.filter(pk=round_.pk).update(noise_id=done.noise_digest)
     version = ModelVersion.objects.create(
         run=run, number=round_.number, digest=done.digest, blob_id=done.digest, bytes=done.size, state_id=done.state_digest,
         parent=round_.base, round=round_,
@@ -167,7 +176,8 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
     _note_geometry(round_, done)
     record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
                                       "round": round_.number, "aggregation_digest": round_.aggregation_digest,
-                                      "state_digest": done.state_digest, "mean_digest": done.mean_digest or None})
+                                      "state_digest": done.state_digest, "mean_digest": done.mean_digest or None,
+                                      **_spent_by_banks(round_, done)})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:
@@ -182,7 +192,16 @@ def _name_blobs(done: Aggregated) -> None:
         rows.append(Blob(digest=done.state_digest, bytes=done.state_bytes))
     if done.mean_digest:
         rows.append(Blob(digest=done.mean_digest, bytes=done.size))
+    if done.noise_digest:
+        rows.append(Blob(digest=done.noise_digest, bytes=done.size))
     Blob.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _spent_by_banks(round_: Round, done: Aggregated) -> dict[str, object]:
+    """Under the privacy of banks: the noise in the sum, and what each bank in it has spent."""
+    if not done.noise_digest:
+        return {}
+    return {"noise_digest": done.noise_digest, "epsilon": book_round(round_)}
 
 
 def _note_geometry(round_: Round, done: Aggregated) -> None:

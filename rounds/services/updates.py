@@ -17,6 +17,7 @@ from clientagent.wire.errors import (
     Malformed,
     ManifestMismatch,
     NotFound,
+    PrivacyUnsound,
     RoundUnknown,
     TensorsMismatch,
     UpdateConflict,
@@ -150,10 +151,18 @@ def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> Checked:
         return Checked(None)
     compression, layout = run.plan.document.compression, uplink_for(run)
     if compression.codec == "none":
-        return Checked(check_file(whole.path, layout))
+        return Checked(_within_clip(run, check_file(whole.path, layout)))
     with blobs.writing(limit=layout.file_bytes) as plain:
         norm = decode_file(whole.path, compression, layout, plain.write)
         return Checked(norm, plain.keep())
+
+
+def _within_clip(run: Run, norm: float) -> float:
+    """Privacy of a bank rests on no update being longer than the clip. Raises ``PrivacyUnsound``."""
+    bank = run.plan.document.privacy.institution_dp
+    if bank is not None and bank.clip != "adaptive" and norm > bank.clip:
+        raise PrivacyUnsound(expected=f"an update of norm {bank.clip:g} at most", got=f"{norm:.6g}")
+    return norm
 
 
 def open_manifest(identity: AgentIdentity, statement: Signed) -> UpdateManifest:

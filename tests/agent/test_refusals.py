@@ -106,7 +106,7 @@ def test_a_plan_that_this_version_cannot_read_is_refused_by_name(portal, bank):
 # -------------------------------------------------------------------------- data
 @pytest.mark.parametrize(
     ("columns", "column"),
-    [({"income": None}, "income"), ({"income": ["secret-cell"] * 200}, "income"), ({"default": [0] * 200}, "default")],
+    [({"income": None}, "income"), ({"income": ["secret-cell"] * 200}, "income"), ({"default": ["none"] * 200}, "default")],
 )
 def test_data_that_do_not_fit_are_named_by_column_and_no_cell_leaves(portal, bank, columns, column):
     home = bank(portal)

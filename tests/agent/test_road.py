@@ -38,8 +38,9 @@ def test_the_agent_walks_from_notice_to_stored_result(portal, bank):
     }  # fmt: skip
 
 
-def test_training_changes_the_weights_and_says_how(serve, bank):
-    portal = serve(training__epochs=2, training__batch_size=16)
+@pytest.mark.parametrize("family", ["logistic", "mlp"])
+def test_training_changes_the_weights_and_says_how(serve, bank, family):
+    portal = serve(training__epochs=2, training__batch_size=16, model={"family": family, "hidden": [4]})
     home = bank(portal)
     run_agent(home)
     manifest = parse(UpdateManifest, next(s for s in portal.statements if s.document["type"] == "update_manifest").document)
@@ -48,7 +49,7 @@ def test_training_changes_the_weights_and_says_how(serve, bank):
     assert manifest.norm > 0
     assert manifest.steps == 2 * -(-manifest.rows // 16)
     assert manifest.train_loss is not None
-    assert manifest.environment.torch
+    assert bool(manifest.environment.torch) == (family == "mlp")
 
 
 def test_every_version_but_the_first_is_evaluated_with_the_next_update(portal, bank):

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from clientagent import models
+from clientagent.closed_form import LogisticTrainer
 from clientagent.evaluation import mean_loss, score
 from clientagent.optimisers import LayerAdam
 from clientagent.preprocess import Inputs
-from clientagent.training import LocalTraining, Trainer, class_weights, train
+from clientagent.strategies import Correction
+from clientagent.training import LocalTraining, Trainer, class_weights, train, trainer_of
 from clientagent.wire.errors import NotFinite, PlanUnsupported, TensorsMismatch
 from clientagent.wire.plan import Plan
 from clientagent.wire.weights import initial_weights, layout_of
@@ -153,7 +155,7 @@ def test_a_logistic_model_is_one_linear_layer() -> None:
 
 def test_a_family_without_a_module_is_refused() -> None:
     with pytest.raises(PlanUnsupported):
-        models.build(plan_of(model__family="scorecard"), INPUTS)
+        models.build(plan_of(model__family="ours@" + "0" * 64), INPUTS)
 
 
 def test_weights_of_another_shape_are_refused() -> None:
@@ -194,3 +196,39 @@ def test_an_optimiser_starts_fresh() -> None:
     again = Trainer(plan, base, inputs, learning_rate=0.003, seed=3)
     again.epoch()
     assert once.weights().tobytes() == again.weights().tobytes()
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("changes", [{}, {"training__class_weight": "balanced"}, {"training__weight_decay": 0.5}])
+@pytest.mark.parametrize("correction", [Correction(), "full"])
+def test_closed_form_takes_the_steps_that_torch_takes(optimiser: str, changes: dict[str, object], correction: object) -> None:
+    """One batch a pass, so that both see the rows in the same order."""
+    plan = plan_of(model__family="logistic", training__optimiser=optimiser, training__batch_size=1000, **changes)
+    rng = np.random.default_rng(3)
+    base = rng.normal(0, 0.1, INPUTS + 1).astype(np.float32)
+    if correction == "full":
+        pull = rng.normal(0, 0.01, INPUTS + 1).astype(np.float32)
+        correction = Correction(slope=0.1, anchor=base, pull=pull, averages=True)
+    inputs, options = inputs_of(), {"learning_rate": 0.05, "seed": 3, "correction": correction}
+    slow, fast = Trainer(plan, base, inputs, **options), trainer_of(plan, base, inputs, **options)  # type: ignore[arg-type]
+    assert isinstance(fast, LogisticTrainer)
+    for _ in range(30):
+        assert fast.epoch() == pytest.approx(slow.epoch(), rel=1e-4)
+    np.testing.assert_allclose(fast.weights(), slow.weights(), rtol=2e-3, atol=2e-4)
+    if correction != Correction():
+        assert fast.mean_gradient is not None
+        np.testing.assert_allclose(fast.mean_gradient, slow.mean_gradient, rtol=1e-2, atol=1e-4)
+    else:
+        assert fast.mean_gradient is None
+
+
+def test_a_logistic_model_is_trained_without_torch() -> None:
+    code = (
+        "import sys; from tests.agent.tables import plan_of, random_table\n"
+        "import numpy as np; from clientagent.training import train; from clientagent.preprocess import Inputs\n"
+        "rows = Inputs(np.ones((30, 2), np.float32), np.arange(30, dtype=np.int8) % 2)\n"
+        "plan = plan_of(model__family='scorecard')\n"
+        "assert train(plan, np.zeros(3, np.float32), rows, round_number=1, seed=0).steps == 1\n"
+        "assert 'torch' not in sys.modules, 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,6 +16,9 @@ def addresses(federation) -> list[str]:
     pages += [
         reverse("rounds:run", args=[run.pk]),
         reverse("rounds:version", args=[run.pk, 1]),
+        reverse("rounds:card", args=[run.pk, 1]),
+        reverse("rounds:compare") + f"?v={run.pk}:0&v={run.pk}:1",
+        reverse("rounds:registry", args=["retail"]),
         reverse("rounds:round", args=[run.pk, 1]),
     ]
     pages += [

@@ -243,7 +243,7 @@ def test_a_runs_page_shows_spending_to_whom_it_concerns_and_what_is_not_covered(
     whole_round(private, banks)
     run = private.run
     overseen, own = page(admin, "run", run.pk), page(banks[0].scripted.bank.operator, "run", run.pk)
-    assert "Privacy of customers" in overseen
+    assert "Privacy spent" in overseen
     assert overseen.count("<code>retail</code>") == 3
     assert own.count("<code>retail</code>") == 1
     assert "Evaluation counts" in own

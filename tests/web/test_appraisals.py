@@ -180,3 +180,17 @@ def test_other_versions_say_nothing_of_gains(appraised, admin) -> None:
     other = appraised.run.versions.exclude(pk=appraised.run.selected_id).last()
     page = browser(admin).get(reverse("rounds:version", args=[appraised.run.pk, other.number])).content.decode()
     assert 'id="gains"' not in page
+
+
+def test_file_and_card_say_the_same_to_the_same_readers(appraised, north, auditor) -> None:
+    all_speak(appraised)
+    args = [appraised.run.pk, appraised.run.selected.number]
+    said = north.browser().get(reverse("rounds:evaluation", args=args)).json()
+    assert [bank["institution"] for bank in said["gains"]] == ["north"]
+    assert said["mean_gain"] == pytest.approx((0.05 + 0.004 - 0.03) / 3)
+    assert [group["group"] for group in said["holders"][0]["groups"]] == ["b", None]
+    card = browser(auditor).get(reverse("rounds:card", args=args)).content.decode()
+    for text in ("What banks gain", "better alone", "no difference shown", "Groups by region", "all others"):
+        assert text in card
+    own = north.browser().get(reverse("rounds:card", args=args)).content.decode()
+    assert "better alone" not in own

@@ -19,7 +19,7 @@ INT8 = a_plan(privacy__secure_aggregation={}, compression__codec="int8")
 
 @given(parties=st.integers(3, 64), exponent=st.integers(-30, 4), plan=st.sampled_from([PLAIN, INT8]), data=st.data())
 def test_the_largest_updates_of_all_banks_add_up_without_overflow(parties, exponent, plan, data):
-    segment = update_segments(plan, 5, parties, bound=2.0**exponent)[0]
+    segment = update_segments(plan, 5 if plan is PLAIN else 3000, parties, bound=2.0**exponent)[0]
     ring, most = Ring(parties, [segment]), largest(segment)
     signs = data.draw(st.lists(st.sampled_from([-1, 0, 1]), min_size=segment.values, max_size=segment.values)
                       if segment.values < 50 else st.just([1, -1] * (segment.values // 2)))
@@ -49,6 +49,10 @@ def test_a_bound_from_the_last_mean_has_room_for_banks_that_agree_on_nothing(par
     assert found.clipped <= 5
     back = Rotation("a" * 64).back(dequantise(found.integers, segment))[:5000]
     assert np.linalg.norm(back - updates[0]) < 0.05 * np.linalg.norm(updates[0])
+
+
+def test_a_small_model_is_not_made_larger():
+    assert update_segments(INT8, 40, 5, bound=0.25)[0].values == 40
 
 
 @pytest.mark.parametrize("norm", [0.0, float("inf"), 1e9])

@@ -13,17 +13,19 @@ from clientagent.wire.secure_messages import Segment
 
 UPDATE = "update"
 ROTATED = "update.rotated"
-TAILS = 4.0
-"""Standard deviations of a rotated coordinate that have room; one in 16,000 lies beyond and is cut."""
+TAILS = 8.0
+"""Standard deviations of a rotated coordinate that have room. Rotation spreads evenly within 4096 coordinates only, and one layer may
+move more than another."""
 
 
 def update_segments(plan: Plan, parameters: int, parties: int, *, bound: float | None = None) -> list[Segment]:
     """Room for one update (parameters,) at the finest scale that cannot overflow.
 
     A ring word for each value. Under int8, once a ``bound`` for rotated coordinates is known, two values share a word: 8 bits or
-    more each, whatever the number of banks.
+    more each, whatever the number of banks. A model so small that rotating would make it larger stays as it is.
     """
-    if bound is None or plan.compression.codec != "int8":
+    is_smaller = Rotation.padded(parameters) // 2 < parameters
+    if bound is None or plan.compression.codec != "int8" or not is_smaller:
         return [reals(UPDATE, parameters, bound=UPDATE_BOUND, parties=parties)]
     return [reals(ROTATED, Rotation.padded(parameters), bound=bound, parties=parties, per_word=2)]
 
@@ -38,7 +40,7 @@ def rotated_bound(mean_norm: float, parameters: int, parties: int) -> float | No
 
     Banks that agree on nothing have updates sqrt(parties) times as long as their mean.
     """
-    spread = mean_norm * math.sqrt(parties / Rotation.padded(parameters))
+    spread = mean_norm * math.sqrt(parties / parameters)
     if not 0 < spread < UPDATE_BOUND:
         return None
     return max(2.0 ** math.ceil(math.log2(TAILS * spread)), 2.0**-30)

@@ -1,6 +1,6 @@
 """What agent and portal say to each other. Every body is one of these, parsed once at the door."""
 
-from clientagent.wire.messages.aggregation import AggregationEntry, AggregationManifest
+from clientagent.wire.messages.aggregation import AggregationEntry, AggregationManifest, AggregationNoise
 from clientagent.wire.messages.appraisal import MOST_GROUPS, Appraisal, Estimate, Gain, GroupCounts, ModelFigures
 from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
 from clientagent.wire.messages.enrolment import Enrolment, EnrolmentRequest
@@ -57,7 +57,7 @@ from clientagent.wire.messages.work import (
 )
 
 __all__ = [
-    "Acknowledgement", "AggregationEntry", "AggregationManifest", "Appraisal", "BinsInput", "CategoricalInput",
+    "Acknowledgement", "AggregationEntry", "AggregationManifest", "AggregationNoise", "Appraisal", "BinsInput", "CategoricalInput",
     "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
     "Environment", "Estimate", "EvaluationCounts", "EvaluationReport", "Evidence", "Gain", "GroupCounts", "Head",
     "HeadUpdate", "Id", "Instant", "MOST_GROUPS", "ManifestAnswer", "Message", "ModelFigures", "NumericInput",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,18 @@ class AggregationEntry(Message):
     base_loss: Annotated[float, Field(ge=0)] | None = None
 
 
+class AggregationNoise(Message):
+    """What the portal adds to the sum of the updates: a Gaussian of ``noise_multiplier * clip`` from a key that it holds.
+
+    ``key_digest`` binds it to that key before any arithmetic; whoever holds the key can take the noise away again.
+    """
+
+    mechanism: Literal["gaussian"] = "gaussian"
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    clip: Annotated[float, Field(gt=0)]
+    key_digest: Digest
+
+
 class AggregationManifest(Message):
     """What a closing round commits before any arithmetic: equal manifests give bit-identical models.
 
@@ -40,4 +52,5 @@ class AggregationManifest(Message):
     participants: Annotated[int, Field(ge=1, le=10_000)]
     strategy: dict[str, object]
     entries: list[AggregationEntry]
+    noise: AggregationNoise | None = None
     cohort: Digest | None = None

@@ -208,6 +208,11 @@ class Book:
         """The smallest delta that any run was promised: all are stated at it together."""
         return self.delta_with()
 
+    @property
+    def any_event(self) -> PrivacyEvent | None:
+        """All of a ledger's events are about the same unit."""
+        return next((run.allotted.update for run in self.runs.values()), next(iter(self.charged), None))
+
     def delta_with(self, allotted: Allotted | None = None) -> float:
         stated = [run.allotted.delta for run in self.runs.values()] + [event.delta for event in self.charged]
         return min(stated + [allotted.delta] if allotted else stated, default=1e-6)
@@ -228,7 +233,7 @@ def require_within(book: Book, allotted: Allotted, budget: float | None) -> None
         raise BudgetExceeded(expected=f"a run of epsilon {allotted.epsilon:g} at most", got=f"{own:.4g}")
     if budget is not None and (total := book.epsilon_with(allotted)) > budget * ROUNDING:
         raise BudgetExceeded(
-            expected=f"an epsilon of at most {budget:g} for these customers over all plans (max_record_epsilon)",
+            expected=f"an epsilon of at most {budget:g} for {_whom(allotted.update)}",
             got=f"{total:.4g} with this run, {book.epsilon_with():.4g} without it",
         )
 
@@ -237,9 +242,16 @@ def require_budget(book: Book, budget: float | None) -> None:
     """Raises ``BudgetExceeded`` where the bank has set its bound below what it already allotted."""
     if budget is not None and (total := book.epsilon_with()) > budget * ROUNDING:
         raise BudgetExceeded(
-            expected=f"an epsilon of at most {budget:g} for these customers over all plans (max_record_epsilon)",
+            expected=f"an epsilon of at most {budget:g} for {_whom(book.any_event)}",
             got=f"{total:.4g} that open and past runs may have cost",
         )
+
+
+def _whom(event: PrivacyEvent | None) -> str:
+    """Whose privacy, and the line of the policy that bounds it."""
+    if event is not None and event.unit == "institution":
+        return "this bank over all plans of the project (max_institution_epsilon)"
+    return "these customers over all plans (max_record_epsilon)"
 
 
 def allotment_of(terms: RecordTerms, *, run: str, project: str, plan_hash: str) -> Allotted:

@@ -8,6 +8,7 @@ noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "Th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,9 @@ ADAPTIVE_FROM = 50
 """Banks from which on an adaptive clip is affordable: with fewer, the noise on the share of clipped banks eats the budget."""
 FIRST_ADAPTIVE_CLIP = 0.1
 NEGLIGIBLE = 1e-9
+BLOCK = 1 << 18
+FLOAT32 = 1 - 1e-6
+"""An update is clipped to a little less than the bound, so that float32's rounding does not carry it beyond."""
 SAFETY = 1 - 1e-9
 """Norms are float64; a clipped one is kept below the bound by more than its rounding."""
 
@@ -139,6 +143,12 @@ def noise_share(sigma: float, parameters: int, stream: Stream) -> Integers:
 
 
 # ----------------------------------------------------------------- at the portal
+def noise_blocks(parameters: int, deviation: float, stream: Stream) -> Iterator[NDArray[np.float32]]:
+    """Gaussian noise (parameters,) for a sum of clipped updates, float32, a block at a time."""
+    for start in range(0, parameters, BLOCK):
+        yield (stream.gaussian(min(BLOCK, parameters - start)) * deviation).astype("<f4")
+
+
 def noise_of_sum(parameters: int, terms: InstitutionTerms, stream: Stream, clip: float | None = None) -> Floats:
     """Gaussian noise (parameters,) for a sum of clipped updates of equal weight, in plain mode."""
     return stream.gaussian(parameters) * (terms.update_noise * (clip or terms.clip))

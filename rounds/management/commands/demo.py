@@ -28,7 +28,7 @@ from rounds.rehearsal.watching import follow
 
 SIGN_IN_S = 90.0
 """How long the run waits for somebody who wants to see it begin."""
-CALM = ("training.learning_rate=0.001", "schedule.rounds=30")
+CALM = ("training.learning_rate=0.001", "schedule.rounds=30", "evaluation.gains=true")
 """Small steps and some more rounds: there is something to watch."""
 MARK = ".fedportal-demo"
 PROJECTS = {"credit": ("retail-credit", "Retail credit scoring"), "fraud": ("card-fraud", "Card fraud detection")}
