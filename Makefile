@@ -32,8 +32,11 @@ demo: setup
 	@$(BIN)/python manage.py demo $(ARGS)
 
 # Playwright's sync API and pytest-asyncio break each other in one session: two commands.
+# What starts servers and agents of its own runs alone; the rest on two processors.
+ALONE := tests/road tests/crash tests/scale
 test: setup
-	$(BIN)/python -m pytest tests -m "not slow" -p no:playwright --ignore=tests/e2e $(ARGS)
+	$(BIN)/python -m pytest tests -m "not slow" -p no:playwright -n 2 --dist loadscope --ignore=tests/e2e $(ALONE:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest $(ALONE) -m "not slow" -p no:playwright $(ARGS) || [ $$? -eq 5 ]  # 5: none
 	$(BIN)/python -m pytest tests/e2e -m "not slow" -p no:asyncio -W "ignore:Unknown config option" $(ARGS)
 
 test-slow: setup

@@ -84,8 +84,12 @@ def probability_figure(lines: Sequence[Line]) -> Figure:
         "xaxis": {**_share_axis(_("Predicted")), "range": [-0.02 * limit, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
         "yaxis": {**_share_axis(_("Observed")), "range": [-0.02 * limit, limit], "tickformat": ".0%" if limit > 0.1 else ".1%"},
     }
-    head = [_("Customers of"), _("Predicted"), _("Observed"), _("95 % interval"), _("Rows"), _("Bad")]
-    note = _("Ten groups of equal size, with 95 % intervals; on the line the score means what it says")
+    head = [_("Customers of"), _("Predicted"), _("Observed"), _("95-percent interval"), _("Rows"), _("Bad")]
+    note = (
+        _("Ten groups of equal size, with 95-percent intervals; on the line the score means what it says")
+        if any(line.strong for line in lines)
+        else _("Ten groups of equal size; on the line the score means what it says")
+    )
     return _figure("calibration", _("Calibration"), note, drawn, layout, head, rows)
 
 

@@ -97,7 +97,7 @@ def _data(version: ModelVersion, plan: Plan) -> Section:
 
 
 def _figures(scores: Scores) -> Section:
-    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("95 % interval"), "KS", "Gini", _("Brier"), _("Log loss")]
+    head = [_("Customers of"), _("Rows"), _("Bad"), "AUC", _("95-percent interval"), "KS", "Gini", _("Brier"), _("Log loss")]
     head.append(_("Calibration error"))
     rows = [_scored(holder) for holder in scores.holders]
     if not rows:
@@ -169,7 +169,7 @@ def _gains(appraisals: Appraisals) -> list[Section]:
                      verdicts.get(bank.verdict, _("too few customers to tell"))])  # fmt: skip
     if not rows:
         return []
-    head = [_("Bank"), _("Local AUC"), _("Federated AUC"), _("Difference and 95 % interval"), _("Verdict")]
+    head = [_("Bank"), _("Local AUC"), _("Federated AUC"), _("Difference, with 95-percent interval"), _("Verdict")]
     text = _("On each bank's own hold-out customers, against a model of the same family that it trained on its own rows alone.")
     return [Section(_("What banks gain"), text, head=head, rows=rows)]
 

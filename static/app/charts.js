@@ -88,7 +88,17 @@
   }
 
   window.charts = { show, redraw };
-  window.addEventListener("beforeprint", () => { for (const name of drawn.keys()) { stale.add(name); draw(name, true); } });
+  // Paper is white: charts are drawn in the light theme's ink while the page is printed, whatever the screen's theme.
+  let screen = null;
+  function forPaper(printing) {
+    const root = document.documentElement;
+    if (printing === (screen !== null)) return;
+    if (printing) { screen = root.dataset.bsTheme; root.dataset.bsTheme = "light"; } else { root.dataset.bsTheme = screen; screen = null; }
+    for (const name of drawn.keys()) { stale.add(name); draw(name, printing); }
+  }
+  window.addEventListener("beforeprint", () => forPaper(true));
+  window.addEventListener("afterprint", () => forPaper(false));
+  matchMedia("print").addEventListener("change", (event) => forPaper(event.matches));
   document.addEventListener("theme-changed", () => requestAnimationFrame(redraw));
   const first = document.getElementById("figures");
   if (first) show(JSON.parse(first.textContent));

@@ -68,8 +68,9 @@ def test_the_same_plan_is_frozen_once(federation, admin):
 
 
 def test_a_plan_that_this_version_cannot_run_is_refused_by_name(federation, admin):
-    wish = parse_plan(plan_document(["north", "south", "east"], compression={"codec": "topk"}))
-    with pytest.raises(PlanUnsupported, match="compression.codec"):
+    masked = {"privacy": {"secure_aggregation": {"threshold": 0.67}}, "evaluation": {"segment": "region"}}
+    wish = parse_plan(plan_document(["north", "south", "east"], **masked))
+    with pytest.raises(PlanUnsupported, match="evaluation.segment"):
         services.freeze_plan(project=Project.objects.get(), plan=wish, user=admin)
 
 

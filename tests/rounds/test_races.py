@@ -5,6 +5,7 @@ Threads of one process here, processes in ``tests/crash``. On PostgreSQL by ``DA
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from django.db import connection
 from audit.selectors import entries_of, verify
 from clientagent.wire.errors import IllegalMove, Refusal
 from rounds import engine, services
-from rounds.models import Receipt, Round, Run, Update
+from rounds.models import Receipt, Registration, Reign, Round, Run, Update
 
 RACERS = 8
 
@@ -68,6 +69,20 @@ class TestThreads:
         outcomes = race(*[lambda r=r, i=i: services.claim_round(round_=r, owner=f"w{i}") for i, r in enumerate(rounds)])
         assert outcomes.count(True) == 1
         assert only_round(full).lease_owner == f"w{outcomes.index(True)}"
+
+    def test_one_is_promoted(self, full, admin):
+        engine.advance(str(full.pk))
+        versions = list(full.versions.all())
+        for version in versions:
+            services.register_version(version=version, user=admin, reason="a race")
+
+        def promote(version):
+            return services.promote_version(version=version, user=admin, reason="first", instead_of=None)
+
+        outcomes = race(*[functools.partial(promote, versions[i % len(versions)]) for i in range(RACERS)])
+        assert sum(isinstance(outcome, Reign) for outcome in outcomes) == 1
+        assert all(isinstance(outcome, (Reign, IllegalMove)) for outcome in outcomes)
+        assert Registration.objects.filter(status="champion").count() == Reign.objects.filter(until_at=None).count() == 1
 
     def test_one_computes_and_publishes(self, full):
         race(*[lambda: engine.advance(str(full.pk))] * RACERS)
