@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from clientagent.cli import check, doctor, enrol, gains, keys, plans, predict, privacy, receipts, run, status, verify
+from clientagent.cli import check, doctor, enrol, gains, keys, leaktest, plans, predict, privacy, receipts, run, status, verify
 from clientagent.cli.output import complain, wants_json
 from clientagent.wire.errors import Problem, Refusal
 
@@ -26,6 +26,7 @@ app.add_typer(privacy.app, name="privacy")
 app.command("receipts")(receipts.receipts)
 app.command("gains")(gains.gains)
 app.command("predict")(predict.predict)
+app.command("leaktest")(leaktest.leaktest)
 app.command("verify")(verify.verify)
 
 

@@ -20,7 +20,7 @@ from tests.agent.given import POLICY, one_bank_plan, run_agent, write_table
 from tests.agent.portal_double import PortalDouble
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["enrol", "check", "run", "status", "doctor", "plans", "keys", "predict", "receipts", "verify"]
+COMMANDS = ["enrol", "check", "run", "status", "doctor", "plans", "keys", "predict", "receipts", "leaktest", "verify"]
 
 
 @dataclass
