@@ -22,7 +22,7 @@ TARGET_S = {"without evaluation": 0.1, "with evaluation": 0.2}
 
 def run() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
-        table = _write_table(Path(name))
+        table = write_table(Path(name))
         for title, settings in (("without evaluation", WITHOUT), ("with evaluation", [])):
             seconds, peak = _rounds(table, settings)
             target = f"target {TARGET_S[title] * 1000:.0f}"
@@ -32,13 +32,13 @@ def run() -> Iterator[str]:
 def run_large() -> Iterator[str]:
     """10 million parameters, 4 agents, no training: rounds 2 to 5."""
     with tempfile.TemporaryDirectory() as name:
-        table = _write_table(Path(name))
+        table = write_table(Path(name))
         settings = ["model.family=mlp", "model.hidden=[3140, 3140]", "schedule.rounds=5", *WITHOUT]
         seconds, peak = _rounds(table, settings)
         yield f"10 M parameters      {seconds:7.2f} s a round (target 1.5), portal's peak {peak:.0f} MiB (target 200)"
 
 
-def _write_table(folder: Path) -> Path:
+def write_table(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((ROWS, FEATURES))
     label = rng.random(ROWS) < 1 / (1 + np.exp(1 - values[:, 0]))

@@ -10,43 +10,33 @@ aggregation that was replayed from the stored updates gave the published digests
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-MARK = "FEDPORTAL_REHEARSAL"
+from benchmarks import stage
+
 Json = dict[str, Any]
 
 
 def rehearse(spec: Json, *, folder: Path) -> list[Json]:
     """Run a specification in a process of its own; raises ``subprocess.CalledProcessError``."""
-    from rounds.rehearsal.processes import environment
-
     folder.mkdir(parents=True, exist_ok=True)
     asked, out = folder / "spec.json", folder / "out.json"
     asked.write_text(json.dumps(spec))
-    with tempfile.TemporaryDirectory(prefix="fedportal-rehearsal-") as data:
-        inside = environment(Path(data)) | {MARK: str(Path(data).resolve()), "DJANGO_SETTINGS_MODULE": "fedportal.settings"}
-        argv = [sys.executable, "-m", "benchmarks.rehearsed", str(asked), str(out)]
-        subprocess.run(argv, check=True, cwd=ROOT, env=inside)
+    stage.on_scratch("benchmarks.rehearsed", str(asked), str(out))
     found: list[Json] = json.loads(out.read_text())
     return found
 
 
 def main(asked: Path, out: Path) -> None:
-    import django
-
-    django.setup()
+    stage.set_up()
     from rounds.rehearsal import processes
 
     spec = json.loads(asked.read_text())
     with processes.ended_by_signals():
-        out.write_text(json.dumps(_run(spec, Path(os.environ[MARK])), indent=1))
+        out.write_text(json.dumps(_run(spec, stage.folder()), indent=1))
 
 
 def _run(spec: Json, folder: Path) -> list[Json]:

@@ -1,8 +1,9 @@
 """Time to a given AUC, sync beside async, with one bank ten times slower, on data that the demo's generator makes.
 
-One federation of four real agents runs both plans: 10 rounds, and versions of 2 updates until as many updates were spent. The
-mark is the AUC of the synchronous run's last version less 0.005; a plan's time runs from its first round's opening to the
-publishing of the first version from which on the AUC, as the portal knows it, stays at the mark.
+One federation of four real agents runs both plans: 10 rounds, and versions of 3 updates until as many updates were spent. The
+mark is the best AUC of the synchronous run less 0.01; a plan's time runs from its first round's opening to the publishing of
+the first version at the mark. It is the AUC as the portal knows it, on all banks' hold-out rows; in async it knows it of those
+versions that enough banks took as their base.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rehearsed import ROOT, rehearse
+from benchmarks.rehearsed import rehearse
+from benchmarks.stage import ROOT
 
-SLOW, ROUNDS, WITHIN = "east", 10, 0.005
+SLOW, ROUNDS, WITHIN = "east", 10, 0.01
 COMMON = ["model.family=mlp", "model.hidden=[32, 16]", "training.epochs=4", f"schedule.rounds={ROUNDS}"]
-PLANS = {"sync": [], "async": ["schedule.mode=async", "schedule.buffer=2"]}
+PLANS = {"sync": [], "async": ["schedule.mode=async", "schedule.buffer=3"]}
 
 
 def run() -> Iterator[str]:
@@ -31,7 +33,7 @@ def run() -> Iterator[str]:
             "plans": [{"name": plan, "settings": COMMON + settings} for plan, settings in PLANS.items()],
         }
         results = {row["name"]: row for row in rehearse(spec, folder=folder / "rehearsal")}
-    mark = results["sync"]["rounds"][-1]["auc"] - WITHIN
+    mark = max(row["auc"] or 0.0 for row in results["sync"]["rounds"]) - WITHIN
     reached = {plan: _seconds_to(mark, row["rounds"]) for plan, row in results.items()}
     for plan, row in results.items():
         yield (
@@ -39,7 +41,7 @@ def run() -> Iterator[str]:
             f"{row['totals']['seconds']:.1f} s, final AUC {row['final']['auc']:.4f}"
         )
     if reached["sync"] and reached["async"]:
-        yield f"ratio  {reached['sync'] / reached['async']:6.1f} x sooner without waiting for {SLOW}, which trains ten times as long"
+        yield f"ratio  {reached['sync'] / reached['async']:6.1f} x sooner, with {SLOW} training ten times as long as it needs"
 
 
 def _one_table(folder: Path) -> dict[str, Any]:
@@ -56,11 +58,9 @@ def _one_table(folder: Path) -> dict[str, Any]:
 
 
 def _seconds_to(mark: float, rounds: list[dict[str, Any]]) -> float | None:
-    """When the AUC had come to stay at ``mark`` or above. None where it has not."""
-    below = [i for i, row in enumerate(rounds) if row["auc"] is None or row["auc"] < mark]
-    first = below[-1] + 1 if below else 0
-    ends = list(accumulate(row["seconds"] for row in rounds))
-    return ends[first] if first < len(ends) else None
+    """When a version was known to be at ``mark`` or above. None where none was."""
+    ends = accumulate(row["seconds"] for row in rounds)
+    return next((end for end, row in zip(ends, rounds, strict=True) if (row["auc"] or 0.0) >= mark), None)
 
 
 def _seconds(value: float | None) -> str:

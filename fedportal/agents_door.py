@@ -60,6 +60,12 @@ class _SignedRequests(ASGIHandler):
         finally:
             await sync_to_async(response.close)()
 
+    async def send_response(self, response: Any, send: Any) -> None:
+        """With its length, as Django's middleware would have said it: else the server sends it in chunks."""
+        if not response.streaming and response.status_code not in (204, 304):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+        await super().send_response(response, send)
+
 
 async def _incoming(receive: Any) -> AsyncIterator[bytes]:
     """Raises ``Truncated`` when the connection breaks."""

@@ -126,8 +126,8 @@ async def watch(run_id: Any) -> AsyncIterator[None]:
     with hub.listening(hub.runs, str(run_id)) as event:
         while True:
             event.clear()
+            began = time.monotonic()  # what the watcher does with it counts: it is told anew as soon as the interval is over
             yield
-            began = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), LOOK_ANYWAY_S)
             await asyncio.sleep(max(0.0, MIN_INTERVAL_S - (time.monotonic() - began)))

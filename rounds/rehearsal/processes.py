@@ -24,12 +24,13 @@ def start(*argv: str, log: Path, **options: object) -> subprocess.Popen[str]:
     """A child in a session of its own (Ctrl-C is ours to hand on) that dies with us; stderr goes to ``log``."""
     with log.open("a") as errors:
         return subprocess.Popen(  # type: ignore[call-overload]
-            argv, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, preexec_fn=_die_with_parent,
+            argv, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, preexec_fn=die_with_parent,
             **options,
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a child before it begins: it is asked to end when we do, whatever way that is (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -69,6 +70,10 @@ class Portal:
         assert self._process.stdout is not None
         for _ in self._process.stdout:
             pass
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def is_alive(self) -> bool:

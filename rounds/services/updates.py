@@ -147,13 +147,18 @@ def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> Checked:
     """Digest, shapes, types, finiteness; what a codec made small is in the store as a plain file afterwards."""
     if whole.digest != manifest.update_digest:
         raise DigestMismatch(expected=manifest.update_digest, got=whole.digest)
+    return check_numbers(run, whole.path)
+
+
+def check_numbers(run: Run, path: Path) -> Checked:
+    """What ``check_bytes`` asks of bytes whose digest is, or is about to be, the manifest's."""
     if is_masked(run):
         return Checked(None)
     compression, layout = run.plan.document.compression, uplink_for(run)
     if compression.codec == "none":
-        return Checked(_within_clip(run, check_file(whole.path, layout)))
+        return Checked(_within_clip(run, check_file(path, layout)))
     with blobs.writing(limit=layout.file_bytes) as plain:
-        norm = decode_file(whole.path, compression, layout, plain.write)
+        norm = decode_file(path, compression, layout, plain.write)
         return Checked(norm, plain.keep())
 
 

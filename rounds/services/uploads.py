@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Truncated, UpdateConflict
+from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Refusal, Truncated, UpdateConflict
 from clientagent.wire.messages import UpdateManifest
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
@@ -20,10 +22,9 @@ from rounds.services.masked import be_patient_with
 from rounds.services.privacy import take_update_statement
 from rounds.services.updates import (
     Checked,
-    Whole,
     accept_update,
-    check_bytes,
     check_manifest,
+    check_numbers,
     find_participation,
     open_manifest,
     repeated,
@@ -171,14 +172,28 @@ def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
     with parts.held(upload.pk) as path:
         if path is None and blobs.exists(upload.update_digest):  # a request that died had moved it already
             path = blobs.path_of(upload.update_digest)
-        whole = Whole(path, blobs.digest_of(path)) if path else None
-        if whole is None or whole.digest != manifest.update_digest:
-            damaged = [number for number, digest in here.items() if whole is None or _digest(upload, number) != digest]
-            _require_parts(upload, sorted(damaged))
+        if path is None:
+            _require_parts(upload, sorted(here))
+            raise Truncated(expected=f"{manifest.update_bytes} bytes", got="none")
+        digest, checked = _judge(upload, path)
+        if digest != manifest.update_digest:
+            _require_parts(upload, sorted(number for number, known in here.items() if _digest(upload, number) != known))
             raise DigestMismatch(expected=manifest.update_digest, got="parts that are what was sent, and make another whole")
-        checked = check_bytes(upload.participation.round.run, manifest, whole)
-        blobs.adopt(whole.path, digest=manifest.update_digest)
+        if isinstance(checked, Refusal):
+            raise checked
+        blobs.adopt(path, digest=manifest.update_digest)
     return checked
+
+
+def _judge(upload: Upload, path: Path) -> tuple[str, Checked | Refusal]:
+    """(digest, what is to be said of the numbers). Both look at every byte: two processors share them."""
+    with ThreadPoolExecutor(1, "digest") as beside:
+        hashing = beside.submit(blobs.digest_of, path)
+        try:
+            checked: Checked | Refusal = check_numbers(upload.participation.round.run, path)
+        except Refusal as refusal:
+            checked = refusal
+        return hashing.result(), checked
 
 
 def _digest(upload: Upload, number: int) -> str:
