@@ -27,9 +27,8 @@ logger = logging.getLogger(__name__)
 BEAT_S = 3.0
 RECHECK_S = 30.0
 """How long a revoked person may go on looking."""
-MOST_OF_A_CORE, ALL_VIEWS = 0.25, 0.5
-"""The shares of one processor that drawing one view, and all views together, may take: a slow machine gets fewer drawings, not a
-standstill, and banks' updates go before pictures of them."""
+MOST_OF_A_CORE = 0.25
+"""The share of one processor that drawing one view may take: a slow machine gets fewer drawings, not a standstill."""
 FORBIDDEN, GONE = 4403, 4404
 
 
@@ -85,7 +84,7 @@ class Channel:
                 continue
             self.looked_at = time.monotonic()
             self._offer(drawing)
-            await asyncio.sleep(used_s * (max(1 / MOST_OF_A_CORE, len(self.open) / ALL_VIEWS) - 1))
+            await asyncio.sleep(used_s * (1 / MOST_OF_A_CORE - 1))
 
     def _offer(self, drawing: Drawing) -> None:
         if drawing == self.latest:
