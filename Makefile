@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 ARGS ?=
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test test-slow check bench clean
+.PHONY: help setup demo test test-slow check messages bench clean
 
 help:
 	@echo "make setup      .venv with everything that fedportal needs"
@@ -14,6 +14,7 @@ help:
 	@echo "                ARGS=--exit ends with the run; ARGS=\"--scenario fraud\" is card fraud"
 	@echo "make test       all tests but the slow ones;  make test-slow has the rest"
 	@echo "make check      lint, types, import contract, migrations"
+	@echo "make messages   the Chinese catalogue: takes in new texts, drops old ones, compiles it (needs gettext)"
 	@echo "make bench      our figures, and a peer's beside them where one is installed; ARGS=NAME for one"
 	@echo "make clean      removes what the build, tests and demo made; keeps .venv"
 
@@ -49,6 +50,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
+
+messages: setup
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-obsolete --no-location --no-wrap -i ".venv/*" -i "tests/*" -i "build/*"
+	msgfmt --check-format --statistics -o locale/zh_Hans/LC_MESSAGES/django.mo locale/zh_Hans/LC_MESSAGES/django.po
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

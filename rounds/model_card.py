@@ -73,7 +73,7 @@ def _use(version: ModelVersion, plan: Plan) -> Section:
     purposes = {"credit": _("scoring credit applicants by the chance that they default"),
                 "fraud": _("scoring transactions by the chance that they are fraud")}
     project = version.run.plan.project
-    text = _("Meant for %(purpose)s, by the banks of the project \u201c%(project)s\u201d. Any other use has not been looked at.") % {
+    text = _("Meant for %(purpose)s, by the banks of the project “%(project)s”. Any other use has not been looked at.") % {
         "purpose": purposes[plan.purpose], "project": project.name
     }  # fmt: skip
     return Section(_("Intended use"), text=f"{text} {project.description}".strip(), facts=[

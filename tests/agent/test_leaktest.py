@@ -47,7 +47,7 @@ def of(test, attack, customers=None):
 def test_one_customers_inputs_are_read_off_a_bare_gradient_and_not_under_noise(attacked):
     found = of(attacked, "recovery", 1)
     assert found.without > 0.999
-    assert found.protected < found.without - 0.3
+    assert found.verdict() in ("hidden", "less")
     assert found.leaks_without
 
 

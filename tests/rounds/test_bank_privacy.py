@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from clientagent.verify import verify_history
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.errors import DigestMismatch, PlanInvalid, PlanUnsupported
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.tensors import unpack
 from clientagent.wire.weights import layout_of
-from rounds import aggregation, blobs
+from rounds import aggregation, blobs, exports
 from rounds.models import PrivacyAccount, Round
 from rounds.selectors.privacy import epsilon_after
 from tests.cast import browser
@@ -105,3 +108,13 @@ def test_an_update_beyond_the_clip_is_refused(noised):
 def test_what_the_promise_cannot_be_computed_for_is_refused(north, south, east, admin, changes, refusal):
     with pytest.raises(refusal):
         make_federation([north, south, east], admin, **{**NOISED, **changes})
+
+
+def test_the_history_of_a_noised_run_verifies_without_the_portal(noised):
+    while noised.run.state == "running" and noised.run.closing_at is None:
+        whole_round(noised)
+    for bank in noised.banks:
+        assert bank.evaluate(bank.work()).status_code == 200
+    noised.advance()
+    assert noised.run.state == "finished"
+    verify_history(json.dumps(exports.history(noised.run)).encode())
