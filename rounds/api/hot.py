@@ -29,8 +29,8 @@ from rounds.services.updates import Whole, check_bytes, check_manifest, find_par
 
 MAX_WAIT_S = 25.0
 LINGER_S = 0.2
-LOOK_ANYWAY_S = 8.0
-"""A waiting request looks at the database again after this long even without a hint."""
+LOOK_ANYWAY_S = {True: 8.0, False: 20.0}
+"""A waiting request looks at the database again after this long even without a hint: sooner where hints may be lost on the way."""
 
 
 @require_GET
@@ -50,7 +50,7 @@ async def work(request: HttpRequest) -> HttpResponse:
             if left <= 0:
                 return HttpResponse(status=204)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S))
+                await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S[live.may_lose_hints()]))
 
 
 def next_work(identity: AgentIdentity) -> WorkAnswer | None:
