@@ -28,7 +28,7 @@ from rounds.rehearsal.watching import follow
 
 SIGN_IN_S = 90.0
 """How long the run waits for somebody who wants to see it begin."""
-CALM = ("training.learning_rate=0.001", "schedule.rounds=30", "evaluation.gains=true")
+CALM = ("training.learning_rate=0.001", "schedule.rounds=30")
 """Small steps and some more rounds: there is something to watch."""
 MARK = ".fedportal-demo"
 PROJECTS = {"credit": ("retail-credit", "Retail credit scoring"), "fraud": ("card-fraud", "Card fraud detection")}
@@ -111,7 +111,9 @@ class Demo:
             "--participants", ",".join(bank.slug for bank in banks),
         )
         document = {**planning.read_yaml(text, source="the draft"), "purpose": self.options["scenario"]}
-        settings_of_plan = [*CALM, *self.options["settings_of_plan"]]
+        asked = self.options["settings_of_plan"]
+        private = any(setting.startswith("privacy.record_dp") for setting in asked)  # its budget leaves none for telling gains
+        settings_of_plan = [*CALM, *([] if private else ["evaluation.gains=true"]), *asked]
         return planning.finished(document, seed=self.options["seed"], settings=settings_of_plan)
 
     def _welcome(self, federation: Federation, password: str) -> None:
