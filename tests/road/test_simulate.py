@@ -111,7 +111,7 @@ def test_wrong_usage_ends_with_2(argv):
     [
         (["--data", "missing.csv"], "missing.csv"),
         (["--positive", "LOST"], "LOST"),
-        (["--set", "strategy.name=krum"], "strategy.name"),
+        (["--set", "strategy.name=krum"], "krum needs at least 5 banks"),
         (["--fault", "bank-9:1:training:kill"], "bank-9"),
         (["--skew", "sideways"], "sideways"),
     ],
