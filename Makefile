@@ -16,7 +16,7 @@ help:
 	@echo "make test       all tests but the slow ones;  make test-slow has the rest"
 	@echo "make check      lint, types, import contract, migrations"
 	@echo "make messages   the Chinese catalogues: takes in new texts, drops old ones, compiles them (needs gettext)"
-	@echo "make bench      our figures, and a peer's beside them where one is installed"
+	@echo "make bench      our figures, and a peer's beside them where one is installed; ARGS=NAME for one"
 	@echo "make clean      removes what the build, tests and demo made; keeps .venv"
 
 setup: $(STAMP)

@@ -105,7 +105,7 @@ class Socket:
         self._newest: Drawing | None = None
         self._wake = asyncio.Event()
         self._charts_key = charts_key
-        self._sent: dict[str, str] = {}
+        self._shown: Drawing | None = None
         self._seq = 0
 
     def offer(self, drawing: Drawing) -> None:
@@ -118,7 +118,7 @@ class Socket:
                 await asyncio.wait_for(self._wake.wait(), BEAT_S)
             self._wake.clear()
             drawing, self._newest = self._newest, None
-            await self._send(as_text(self._message(drawing) if drawing else self._beat()))
+            await self._send(self._message(drawing) if drawing else as_text(self._beat()))
 
     def look(self, view: View | None) -> None:
         """Look at something else; None leaves."""
@@ -131,16 +131,13 @@ class Socket:
         """Nothing new, and how many seconds ago that was found out."""
         return {"beat": round(time.monotonic() - self.channel.looked_at, 1) if self.channel else 0}
 
-    def _message(self, drawing: Drawing) -> dict[str, Any]:
+    def _message(self, drawing: Drawing) -> str:
         """The parts that this browser does not have yet; charts when they changed."""
         self._seq += 1
-        changed = {name: html for name, html in drawing.parts.items() if self._sent.get(name) != html}
-        self._sent = drawing.parts
-        message: dict[str, Any] = {"seq": self._seq, "html": changed}
-        if drawing.charts_key != self._charts_key:
-            self._charts_key = drawing.charts_key
-            message |= {"charts": drawing.charts, "charts_key": drawing.charts_key}
-        return message
+        charts = drawing.charts_key != self._charts_key
+        text = drawing.text_since(self._shown, charts=charts)
+        self._shown, self._charts_key = drawing, drawing.charts_key
+        return f'{{"seq":{self._seq},{text}}}'
 
 
 class RunConsumer(AsyncWebsocketConsumer):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -41,6 +42,19 @@ class Drawing:
     charts_key: str
     charts: dict[str, Any]
     last_entry: int
+    serial: int = field(default_factory=itertools.count(1).__next__, compare=False)
+    _texts: dict[tuple[int, bool], str] = field(default_factory=dict, compare=False, repr=False)
+
+    def text_since(self, before: Drawing | None, *, charts: bool) -> str:
+        """The parts that changed, and charts where asked, as the inside of a JSON object; written once for all browsers alike."""
+        key = (before.serial if before else 0, charts)
+        if key not in self._texts:
+            known = before.parts if before else {}
+            message: dict[str, Any] = {"html": {name: html for name, html in self.parts.items() if known.get(name) != html}}
+            if charts:
+                message |= {"charts": self.charts, "charts_key": self.charts_key}
+            self._texts[key] = as_text(message)[1:-1]
+        return self._texts[key]
 
 
 def draw(view: View, before: Drawing | None = None) -> Drawing:

@@ -32,8 +32,9 @@ _LARGE = ("manifest", "preprocessing", "plan__signed")
 """Documents of a run that a look at it does not need."""
 
 
-def open_runs() -> list[str]:
-    return [str(pk) for pk in Run.objects.filter(state__in=RUN_OPEN).values_list("pk", flat=True)]
+def open_runs() -> dict[str, str]:
+    """State of each run that is not over, by its id."""
+    return {str(pk): state for pk, state in Run.objects.filter(state__in=RUN_OPEN).values_list("pk", "state")}
 
 
 def advance(run_id: str) -> None:

@@ -112,6 +112,11 @@ class Hub:
                 del table[key]
 
 
+def may_lose_hints() -> bool:
+    """Whether hints come from other processes, and may be lost on the way."""
+    return Hub.get().is_shared
+
+
 def waiting_here() -> tuple[int, int]:
     """(agents, watchers) that wait in this process."""
     hub = Hub.of_this_process

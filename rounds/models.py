@@ -12,6 +12,7 @@ from django.db.models import Q
 from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Agent, AgentKey, Institution
+from rounds.leak_tables import LeakReport as LeakReport
 from rounds.lifecycle import COHORT_LIVE, CohortStage, Phase, RoundState, RunState
 from rounds.privacy_tables import PrivacyAccount as PrivacyAccount
 from rounds.privacy_tables import PrivacyLink as PrivacyLink

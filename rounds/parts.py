@@ -12,7 +12,7 @@ from pathlib import Path
 from clientagent.wire.errors import NotFound
 from rounds import blobs
 
-BATCH = 1 << 20
+BATCH = 1 << 18
 """Bytes that are hashed and written at a time."""
 
 

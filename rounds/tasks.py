@@ -7,11 +7,11 @@ import logging
 from celery import shared_task
 from django.db import close_old_connections
 
-from rounds import engine, services, sharing
+from rounds import engine, live, services, sharing
 from rounds.aggregation import job_of
 from rounds.clock import now
 from rounds.lifecycle import RoundState
-from rounds.models import Round
+from rounds.models import Round, Seat
 from rounds.services.updates import layout_for
 from rounds.wake import TASK, Nearby
 
@@ -42,8 +42,10 @@ def compute_span(round_id: int, number: int, mean: str) -> None:
 
 @shared_task(ignore_result=True)
 def sweep() -> None:
-    """Look at every open run: deadlines, leases that ran out, hints that were lost."""
-    for run_id in engine.open_runs():
+    """Look at every open run: deadlines, leases that ran out, hints that were lost, moves that were made elsewhere."""
+    runs = engine.open_runs()
+    _call_where_moved(runs)
+    for run_id in runs:
         if nearby := Nearby.of_this_process:
             nearby.ask(run_id)  # one thread a run: what takes long is not begun twice
             continue
@@ -51,6 +53,18 @@ def sweep() -> None:
             engine.advance(run_id)
         except Exception:  # one run's trouble is not the others'; this one is looked at again in a second
             logger.exception("run %s could not be moved along", run_id)
+
+
+_seen: dict[str, str] = {}
+"""States of open runs as this process's last sweep found them."""
+
+
+def _call_where_moved(runs: dict[str, str]) -> None:
+    """Banks that wait at this process hear of a move that another one made, as a command that proposes a run does."""
+    global _seen
+    moved, _seen = [run_id for run_id, state in runs.items() if _seen.get(run_id) != state], runs
+    if moved:
+        live.call_to_work(Seat.objects.filter(run_id__in=moved).values_list("institution__slug", flat=True))
 
 
 @shared_task(ignore_result=True)

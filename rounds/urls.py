@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import compare, history, home, ledger, plans, privacy, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, leakage, ledger, plans, privacy, projects, registry, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -20,6 +20,8 @@ urlpatterns = [
     path("projects/<slug:slug>/registry/rollback/", registry.rollback, name="rollback"),
     path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),
     path("plans/<str:plan_hash>/approve/", plans.plan_approve, name="plan-approve"),
+    path("plans/<str:plan_hash>/leakage/", leakage.plan_leakage, name="plan-leakage"),
+    path("plans/<str:plan_hash>/leakage/attach/", leakage.plan_leakage_attach, name="plan-leakage-attach"),
     path("plans/<str:plan_hash>/start/", plans.plan_start, name="plan-start"),
     path("runs/", runs.run_list, name="runs"),
     path("runs/<uuid:run_id>/", runs.run_detail, name="run"),

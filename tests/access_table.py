@@ -195,6 +195,8 @@ ROUNDS = {
     "rounds:plan-new": Access(ADMINS, ADMINS, _project),
     "rounds:plan": Access(PARTY, args=_plan),
     "rounds:plan-approve": Access(NOBODY, frozenset({OWN}), _plan),
+    "rounds:plan-leakage": Access(PARTY, args=_plan),
+    "rounds:plan-leakage-attach": Access(NOBODY, ADMINS | {OWN}, _plan),
     "rounds:plan-start": Access(NOBODY, ADMINS, _plan),
     "rounds:runs": Access(MEMBERS),
     "rounds:run": Access(PARTY, args=_run),

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +32,11 @@ ROWS, POOL = 64, 8
 """Customers beside the canary: few, because its weight is what is watched. Updates of other banks to draw from, a round."""
 CHOOSING = 0.3
 """Share of the runs on which the threshold is chosen."""
-WORK, STEP_COST = 60_000, 3000
+WORK, STEP_COST = 120_000, 3000
 """Gradient steps of a small model that one audit may take, and the weights at which a step costs twice as much."""
 CONFIDENCE = 0.05
+NEARLY = 0.35
+"""How much less epsilon a threshold may show, on the runs that choose it, and still be taken for its wide gap."""
 ONE = np.ones(1, np.int8)
 
 
@@ -93,19 +97,22 @@ def bound_from(inside: Numbers, outside: Numbers, delta: float) -> float:
 
 
 def _chosen(yes: Numbers, no: Numbers) -> tuple[float, bool]:
-    """The threshold, and whether "in" or "out" is said of it, that would do best on the runs set aside for that."""
+    """The threshold, and whether "in" or "out" is said beyond it: of those that do nearly best here, the one in the widest gap.
+
+    A threshold at the edge of these few runs' noise would be crossed by the runs that count.
+    """
     values = np.unique(np.concatenate([yes, no]))
-    middles = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
-    best, choice = -math.inf, (float(middles[0]), True)
-    for threshold in middles:
-        ratios = {
-            True: (np.sum(yes > threshold) + 0.5) / (np.sum(no > threshold) + 0.5),
-            False: (np.sum(no <= threshold) + 0.5) / (np.sum(yes <= threshold) + 0.5),
-        }
-        for says_in, ratio in ratios.items():
-            if ratio > best:
-                best, choice = float(ratio), (float(threshold), says_in)
-    return choice
+    if len(values) < 2:
+        return float(values[0]), True
+    runs, options = len(yes), []
+    for low, high in pairwise(values):
+        threshold = float(low + high) / 2
+        hits, alarms = int(np.sum(yes > threshold)), int(np.sum(no > threshold))
+        options.append((lower_bound(hits, alarms, runs, 0.0), float(high - low), threshold, True))
+        options.append((lower_bound(runs - alarms, runs - hits, runs, 0.0), float(high - low), threshold, False))
+    best = max(option[0] for option in options)
+    _, _, threshold, which = max((option for option in options if option[0] >= best - NEARLY), key=lambda option: option[1])
+    return threshold, which
 
 
 def lower_bound(hits: int, false_alarms: int, runs: int, delta: float) -> float:
@@ -114,6 +121,7 @@ def lower_bound(hits: int, false_alarms: int, runs: int, delta: float) -> float:
     return max(math.log(least / most), 0.0) if least > 0 else 0.0
 
 
+@lru_cache(maxsize=4096)
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a binomial chance (Clopper & Pearson 1934), half of ``confidence`` left out on each side."""
     tail = confidence / 2

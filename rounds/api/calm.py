@@ -32,7 +32,8 @@ from institutions.models import Role
 from institutions.permissions import IsAuditor, membership_of
 from rounds import exports, services
 from rounds import models as tables
-from rounds.api.hot import answer_with, refusals_recorded, upload_state
+from rounds.api.files import upload_state
+from rounds.api.hot import answer_with, refusals_recorded
 from rounds.selectors.privacy import position_for
 from rounds.selectors.scope import Audience, audience_of, version_for
 from rounds.services.decisions import plan_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.api import calm, hot, registry
+from rounds.api import calm, files, hot, registry
 
 urlpatterns = [
     path("work", hot.work, name="api-work"),
@@ -15,10 +15,10 @@ urlpatterns = [
     path("runs/<uuid:run_id>/history", calm.History.as_view(), name="api-history"),
     path("runs/<uuid:run_id>/appraisals", calm.Appraisals.as_view(), name="api-appraisals"),
     path("runs/<uuid:run_id>/acknowledgements", calm.Acknowledgements.as_view(), name="api-acknowledgements"),
-    path("models/<uuid:run_id>/<int:number>", hot.model, name="api-model"),
+    path("models/<uuid:run_id>/<int:number>", files.model, name="api-model"),
     path("models/<uuid:run_id>/<int:number>/evaluation", calm.VersionEvaluation.as_view(), name="api-version-evaluation"),
-    path("models/<uuid:run_id>/<int:number>/state", hot.state, name="api-state"),
-    path("models/<uuid:run_id>/<int:number>/delta", hot.delta, name="api-delta"),
+    path("models/<uuid:run_id>/<int:number>/state", files.state, name="api-state"),
+    path("models/<uuid:run_id>/<int:number>/delta", files.delta, name="api-delta"),
     path("models/<uuid:run_id>/<int:number>/moves/<str:move>", registry.VersionMove.as_view(), name="api-version-move"),
     path("projects/<slug:slug>/registry", registry.Registry.as_view(), name="api-registry"),
     path("projects/<slug:slug>/champion", registry.Champion.as_view(), name="api-champion"),
@@ -28,7 +28,7 @@ urlpatterns = [
     path("ready", hot.ready, name="api-ready"),
     path("cohorts/<str:rid>/messages", hot.cohort_messages, name="api-cohort-messages"),
     path("uploads", calm.Uploads.as_view(), name="api-uploads"),
-    path("uploads/<uuid:upload_id>/parts/<int:number>", hot.part, name="api-part"),
+    path("uploads/<uuid:upload_id>/parts/<int:number>", files.part, name="api-part"),
     path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),
     path("evaluations", calm.Evaluations.as_view(), name="api-evaluations"),
     path("privacy", calm.Privacy.as_view(), name="api-privacy"),

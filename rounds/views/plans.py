@@ -153,6 +153,7 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "before": before,
         "differences": differences(before.document, document) if before else [],
         "runs": visible_runs(audience).filter(plan=plan),
+        "leak_reports": plan.leak_reports.count(),
         "approve_command": f"fedagent plans approve {plan.hash}",
     }
     return render(request, "rounds/plan/detail.html", context)

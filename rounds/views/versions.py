@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from institutions.permissions import require_role
 from institutions.tables import asked
 from rounds import palette
-from rounds.api.hot import stream_version
+from rounds.api.files import stream_version
 from rounds.bundles import stream_bundle
 from rounds.evaluation_figures import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
 from rounds.exports import attached, evaluation, features_csv, file_stem

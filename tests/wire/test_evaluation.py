@@ -88,7 +88,7 @@ def test_every_figure_holds_its_bound_around_scikit_learns(world):
     assert within(average_precision(tally), sk.average_precision_score(labels, logits))
     assert within(ks_cut(tally)[0], np.max(np.abs(tpr - fpr)))
     assert within(brier(tally), sk.brier_score_loss(labels, chance))
-    assert tally.loss == pytest.approx(sk.log_loss(labels, chance), rel=1e-6)
+    assert tally.loss == pytest.approx(sk.log_loss(labels, chance), rel=1e-5)  # 1 - p is coarse where p is near 1, and theirs with it
     assert within(recall_at_fpr(tally, 0.1), np.interp(0.1 + 1e-12, fpr, tpr))
     order = np.argsort(-logits, kind="stable")
     found = np.append(0, labels[order].cumsum())

@@ -15,7 +15,7 @@ from clientagent.wire.errors import PlanInvalid, PlanUnsupported
 from clientagent.wire.plan import Plan, as_text, parse_plan, plan_problems
 from tests.wire.given import SMALL, a_plan
 
-GOLDEN = "aada07d3a4774217"  # changes only with the meaning of a default: then every stored plan's hash changes too
+GOLDEN = "5dccb602341bd08e"  # changes only with the meaning of a default: then every stored plan's hash changes too
 
 
 def test_the_hash_of_the_small_plan_is_golden():
@@ -125,6 +125,7 @@ BOUNDS = [
     ("evaluation__every", [1, 10_000], [-1, 10_001]),
     ("evaluation__segment", [None, "sex"], ["", "x" * 129]),
     ("evaluation__alert_budget", [1e-9, 1], [0, 1.1]),
+    ("evaluation__gains", [False, True], ["maybe", 2]),
     ("retention__updates_days", [0, 36_500], [-1, 36_501]),
 ]
 TOP_BOUNDS = [
