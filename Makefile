@@ -2,6 +2,7 @@
 PYTHON := $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+AGENT_WORDS := clientagent/translations/zh_Hans/LC_MESSAGES/fedagent
 STAMP := .venv/.installed
 ARGS ?=
 export PYTHONUNBUFFERED = 1
@@ -14,7 +15,7 @@ help:
 	@echo "                ARGS=--exit ends with the run; ARGS=\"--scenario fraud\" is card fraud"
 	@echo "make test       all tests but the slow ones;  make test-slow has the rest"
 	@echo "make check      lint, types, import contract, migrations"
-	@echo "make messages   the Chinese catalogue: takes in new texts, drops old ones, compiles it (needs gettext)"
+	@echo "make messages   the Chinese catalogues: takes in new texts, drops old ones, compiles them (needs gettext)"
 	@echo "make bench      our figures, and a peer's beside them where one is installed; ARGS=NAME for one"
 	@echo "make clean      removes what the build, tests and demo made; keeps .venv"
 
@@ -52,8 +53,11 @@ check: setup
 	$(BIN)/python manage.py check
 
 messages: setup
-	$(BIN)/python manage.py makemessages -l zh_Hans --no-obsolete --no-location --no-wrap -i ".venv/*" -i "tests/*" -i "build/*"
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-obsolete --no-location --no-wrap -i ".venv/*" -i "tests/*" -i "build/*" -i "clientagent/cli/*"
 	msgfmt --check-format --statistics -o locale/zh_Hans/LC_MESSAGES/django.mo locale/zh_Hans/LC_MESSAGES/django.po
+	$(BIN)/python locale/agent_messages.py | msgmerge --quiet --update --backup=none --no-wrap $(AGENT_WORDS).po -
+	msgattrib --no-obsolete --no-wrap -o $(AGENT_WORDS).po $(AGENT_WORDS).po
+	msgfmt --check-format --statistics -o $(AGENT_WORDS).mo $(AGENT_WORDS).po
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

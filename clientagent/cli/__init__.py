@@ -10,10 +10,11 @@ import typer
 from clientagent.cli import check, doctor, enrol, gains, keys, leaktest, plans, predict, privacy, receipts, run, status, verify
 from clientagent.cli.output import complain, wants_json
 from clientagent.wire.errors import Problem, Refusal
+from clientagent.words import _
 
 app = typer.Typer(
     name="fedagent", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="The bank's side of fedportal: train together with other banks; no customer row leaves yours.",
+    help=_("The bank's side of fedportal: train together with other banks; no customer row leaves yours."),
 )  # fmt: skip
 app.command("enrol")(enrol.enrol)
 app.command("check")(check.check)

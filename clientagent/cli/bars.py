@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from clientagent.words import _, mark
+
 if TYPE_CHECKING:
     from clientagent.progress import Watch
     from clientagent.wire.messages import Progress
+
+
+PHASES = (mark("pulled"), mark("training"), mark("uploading"))
 
 
 @contextmanager
@@ -24,11 +29,11 @@ def bars(*, wanted: bool) -> Iterator[Watch | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Bars(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("waiting for work", total=None)
+        task = shown.add_task(_("waiting for work"), total=None)
 
         def watch(progress: Progress) -> None:
             done, total = _share(progress)
-            shown.update(task, description=f"round {progress.round}: {progress.phase}", completed=done, total=total)
+            shown.update(task, description=_("round {n}: {phase}", n=progress.round, phase=_(progress.phase)), completed=done, total=total)
 
         yield watch
 

@@ -9,16 +9,20 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, good, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.data import Finding, Report
     from clientagent.home import Home
     from clientagent.wire.plan import Plan
 
+VERDICTS = (mark("stable"), mark("watch"), mark("shifted"), mark("unknown"))
 
+
+@spoken
 def check(
-    plan: Annotated[str, typer.Option("--plan", metavar="HASH|FILE", help="One plan; the default is every known one.")] = "",
-    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="The table; policy.toml's is the default.")] = None,
+    plan: Annotated[str, typer.Option("--plan", metavar="HASH|FILE", help=_("One plan; the default is every known one."))] = "",
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=_("The table; policy.toml's is the default."))] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,19 +66,20 @@ def _drift(home: Home, plan: Plan, report: Report) -> dict[str, Any] | None:
 def _print_drift(drift: dict[str, Any] | None) -> None:
     if drift is None:
         return
-    typer.echo(f"Since run {drift['run'][:8]} froze its preprocessing (PSI: below 0.1 stable, from 0.25 on shifted):")
-    table(["feature", "verdict", "PSI, own rows then", "PSI, all banks then", "missing", "then", "unknown"], [
-        (one["feature"], one["verdict"], _figure(one["own_psi"]), _figure(one["psi"]), _percent(one["missing"]),
+    typer.echo(_("Since run {run} froze its preprocessing (PSI: below 0.1 stable, from 0.25 on shifted):", run=drift["run"][:8]))
+    table([_("feature"), _("verdict"), _("PSI, own rows then"), _("PSI, all banks then"), _("missing"), _("then"), _("unknown")], [
+        (one["feature"], _(one["verdict"]), _figure(one["own_psi"]), _figure(one["psi"]), _percent(one["missing"]),
          _percent(one["missing_then"]), _percent(one["unknown"])) for one in drift["features"]
     ])  # fmt: skip
     shifted = [one["feature"] for one in drift["features"] if one["verdict"] == "shifted"]
     unknown = [one["feature"] for one in drift["features"] if one["unknown"] > 0]
     if shifted:
-        care(f"Shifted: {', '.join(shifted)}. Look for a change of definition or of customers before you trust new scores.")
+        names = ", ".join(shifted)
+        care(_("Shifted: {features}. Look for a change of definition or of customers before you trust new scores.", features=names))
     if unknown:
-        care(f"Values that the model has never seen: {', '.join(unknown)}.")
+        care(_("Values that the model has never seen: {features}.", features=", ".join(unknown)))
     if not shifted and not unknown:
-        good("No feature has shifted.")
+        good(_("No feature has shifted."))
 
 
 def _figure(value: float | None) -> str:
@@ -104,9 +109,9 @@ def _plans(home: Home, wish: str) -> list[Plan]:
 
 
 def _print(plan: Plan, report: Report) -> None:
-    typer.echo(f"Plan {plan.hash[:12]} of project {plan.project}, table {report.path}")
+    typer.echo(_("Plan {hash} of project {project}, table {path}", hash=plan.hash[:12], project=plan.project, path=report.path))
     if report.fits:
-        good(f"The table fits: {report.rows} rows, {report.positives} of them positive.")
+        good(_("The table fits: {rows} rows, {positives} of them positive.", rows=report.rows, positives=report.positives))
     for finding in report.problems:
         bad(finding.sentence)
     for finding in report.warnings:

@@ -8,13 +8,15 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import facts, good, print_json
+from clientagent.words import _, spoken
 
 
+@spoken
 def enrol(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The portal's address, such as https://portal.example.")],
-    code: Annotated[str, typer.Option("--code", help="The code that the administrator gave you; it works once.")],
-    name: Annotated[str, typer.Option("--name", help="What to call this agent; the machine's name is the default.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the administrator has approved.")] = False,
+    url: Annotated[str, typer.Argument(metavar="URL", help=_("The portal's address, such as https://portal.example."))],
+    code: Annotated[str, typer.Option("--code", help=_("The code that the administrator gave you; it works once."))],
+    name: Annotated[str, typer.Option("--name", help=_("What to call this agent; the machine's name is the default."))] = "",
+    wait: Annotated[bool, typer.Option("--wait", help=_("Wait until the administrator has approved."))] = False,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -29,20 +31,20 @@ def enrol(
     here = Home(home)
     identity = enrolment.enrol(here, url=url, code=code, name=name)
     if not as_json:
-        good(f"This agent is enrolled for {identity.institution_name} at {identity.portal}.")
+        good(_("This agent is enrolled for {bank} at {portal}.", bank=identity.institution_name, portal=identity.portal))
         facts([
-            ("This agent's fingerprint", short(identity.key_fingerprint)),
-            ("The portal's fingerprint", short(identity.root.fingerprint)),
-            ("The agent's directory", here.path),
-            ("The agent's policy", here.policy_path),
+            (_("This agent's fingerprint"), short(identity.key_fingerprint)),
+            (_("The portal's fingerprint"), short(identity.root.fingerprint)),
+            (_("The agent's directory"), here.path),
+            (_("The agent's policy"), here.policy_path),
         ])
     if wait:
         if not as_json:
-            typer.echo("Waiting until the administrator has compared the fingerprints and approved (Ctrl-C ends the waiting) ...")
+            typer.echo(_("Waiting until the administrator has compared the fingerprints and approved (Ctrl-C ends the waiting) ..."))
         identity = enrolment.wait_for_approval(here)
     if as_json:
         print_json({**identity.model_dump(), "portal_fingerprint": identity.root.fingerprint, "home": str(here.path)})
     elif identity.state == "approved":
-        good("Approved. Next: name your table in policy.toml, then 'fedagent doctor' and 'fedagent run'.")
+        good(_("Approved. Next: name your table in policy.toml, then 'fedagent doctor' and 'fedagent run'."))
     else:
-        typer.echo("Next: read the administrator this agent's fingerprint; meanwhile name your table in policy.toml.")
+        typer.echo(_("Next: read the administrator this agent's fingerprint; meanwhile name your table in policy.toml."))

@@ -8,13 +8,15 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import care, facts, good, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.wire.messages import Estimate, ModelFigures
 
-RunArgument = Annotated[str, typer.Argument(help="The run, or the beginning of its id; left out, the last one that has a result.")]
+RunArgument = Annotated[str, typer.Argument(help=_("The run, or the beginning of its id; left out, the last one that has a result."))]
 
 
+@spoken
 def gains(run: RunArgument = "", home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Compare a result with a model of this bank's own.
 
@@ -29,9 +31,10 @@ def gains(run: RunArgument = "", home: HomeOption = DEFAULT_HOME, as_json: JsonO
         print_json(found.as_json())
         return
     gain = found.gain
-    facts([("Run", found.run), ("Version", str(found.number)), ("Hold-out customers", str(gain.rows))])
-    table(["model", "AUC", "95 % interval", "log loss"], [
-        _row(name, model) for name, model in (("local", gain.local), ("federated", gain.federated), ("personal", gain.personal)) if model
+    facts([(_("Run"), found.run), (_("Version"), str(found.number)), (_("Hold-out customers"), str(gain.rows))])
+    models = ((mark("local"), gain.local), (mark("federated"), gain.federated), (mark("personal"), gain.personal))
+    table([_("model"), "AUC", _("95-percent interval"), _("log loss")], [
+        _row(name, model) for name, model in models if model
     ])  # fmt: skip
     _judge("federated", gain.federated_gain)
     if gain.personal is not None:
@@ -40,19 +43,20 @@ def gains(run: RunArgument = "", home: HomeOption = DEFAULT_HOME, as_json: JsonO
 
 def _row(name: str, model: ModelFigures) -> tuple[Any, ...]:
     auc = model.auc
-    return name, f"{auc.value:.4f}" if auc else "-", f"{auc.low:.3f} to {auc.high:.3f}" if auc else "-", f"{model.loss:.4f}"
+    return _(name), f"{auc.value:.4f}" if auc else "-", f"{auc.low:.3f} – {auc.high:.3f}" if auc else "-", f"{model.loss:.4f}"
 
 
 def _judge(name: str, found: Estimate | None) -> None:
     if found is None:
-        care("Too few hold-out customers of one class to compare.")
+        care(_("Too few hold-out customers of one class to compare."))
         return
-    said = f"AUC {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}) against the local model"
+    said = _("AUC {value:+.4f} ({low:+.4f} to {high:+.4f}) against the local model", value=found.value, low=found.low, high=found.high)
+    name = _(name)
     if found.low > 0:
-        good(f"The {name} model is better here: {said}.")
+        good(_("The {name} model is better here: {said}.", name=name, said=said))
     elif found.high < 0:
-        care(f"The {name} model is worse here than the bank's own: {said}.")
+        care(_("The {name} model is worse here than the bank's own: {said}.", name=name, said=said))
     else:
-        care(f"No difference is shown for the {name} model: {said}.")
+        care(_("No difference is shown for the {name} model: {said}.", name=name, said=said))
 
 

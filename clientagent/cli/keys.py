@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import facts, print_json
+from clientagent.words import _, spoken
 
 
+@spoken
 def keys(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show the fingerprints that people compare."""
     from clientagent.home import Home
@@ -18,4 +20,4 @@ def keys(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
         public = here.key.public.text
         print_json({"agent": agent, "agent_public_key": public, "portal": portal, "portal_public_key": identity.root_key})
         return
-    facts([("This agent's key", short(agent)), ("", agent), ("The portal's key", short(portal)), ("", portal)])
+    facts([(_("This agent's key"), short(agent)), ("", agent), (_("The portal's key"), short(portal)), ("", portal)])

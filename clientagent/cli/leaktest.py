@@ -12,6 +12,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, facts, good, print_json, table
+from clientagent.words import _, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from clientagent.wire.plan import Plan
 
 
+@spoken
 def leaktest(
-    plan: Annotated[str, typer.Option("--plan", metavar="HASH|FILE", help="The plan to test; the default is an example.")] = "",
-    rows: Annotated[int, typer.Option("--rows", min=20, max=5000, help="Made-up customers of a bank.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="The same seed makes the same test.")] = 0,
-    runs: Annotated[int, typer.Option("--runs", min=20, max=5000, help="Runs of the canary audit with and without it.")] = 200,
+    plan: Annotated[str, typer.Option("--plan", metavar="HASH|FILE", help=_("The plan to test; the default is an example."))] = "",
+    rows: Annotated[int, typer.Option("--rows", min=20, max=5000, help=_("Made-up customers of a bank."))] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help=_("The same seed makes the same test."))] = 0,
+    runs: Annotated[int, typer.Option("--runs", min=20, max=5000, help=_("Runs of the canary audit with and without it."))] = 200,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,16 +63,16 @@ def _print(plan: Plan, test: LeakTest, *, example: bool) -> None:
     from clientagent.wire.leakage import ATTACKS, CAVEAT, MEASURES, UNPROTECTED, VERDICTS, protections
 
     facts([
-        ("Plan", "an example (--plan HASH or FILE tests yours)" if example else plan.hash),
-        ("Protections", "; ".join(sentence % values for sentence, values in protections(plan))),
-        ("Model", f"{plan.model.family}, {test.parameters} weights" + (", narrowed for this test" if test.narrowed else "")),
-        ("Made up", f"{test.rows} customers a bank, {test.inputs} inputs, seed {test.seed}"),
-        ("Stated epsilon", "none" if test.stated_epsilon is None else f"{test.stated_epsilon:g} at delta {test.delta:g}"),
+        (_("Plan"), _("an example (--plan HASH or FILE tests yours)") if example else plan.hash),
+        (_("Protections"), "; ".join(_(sentence) % values for sentence, values in protections(plan))),
+        (_("Model"), _model(plan, test)),
+        (_("Made up"), _("{rows} customers a bank, {inputs} inputs, seed {seed}", rows=test.rows, inputs=test.inputs, seed=test.seed)),
+        (_("Stated epsilon"), _epsilon(test)),
     ])  # fmt: skip
     typer.echo()
-    table(["attack", "customers", "measure", "chance", "without", "with the plan"], [
+    table([_("attack"), _("customers"), _("measure"), _("chance"), _("without"), _("with the plan")], [
         (
-            ATTACKS[one.attack], one.customers, MEASURES[one.attack], _chance(one), f"{one.without:.2f}", f"{one.protected:.2f}",
+            _(ATTACKS[one.attack]), one.customers, _(MEASURES[one.attack]), _chance(one), f"{one.without:.2f}", f"{one.protected:.2f}",
         )
         for one in test.findings
     ])  # fmt: skip
@@ -78,14 +80,26 @@ def _print(plan: Plan, test: LeakTest, *, example: bool) -> None:
     for one in test.findings:
         verdict = one.verdict(test.stated_epsilon)
         say = {"hidden": good, "leaks": bad, "broken": bad}.get(verdict, care)
-        say(f"{ATTACKS[one.attack]} ({one.customers} customers): {VERDICTS[verdict]}")
-    typer.echo(f"\n{UNPROTECTED}\n{CAVEAT}")
-    typer.echo(f"{test.seconds:.0f} s. With --json the result can be attached to the plan's page in the portal.")
+        attack, told = _(ATTACKS[one.attack]), _(VERDICTS[verdict])
+        say(_("{attack} ({customers} customers): {told}", attack=attack, customers=one.customers, told=told))
+    typer.echo(f"\n{_(UNPROTECTED)}\n{_(CAVEAT)}")
+    typer.echo(_("{seconds:.0f} s. With --json the result can be attached to the plan's page in the portal.", seconds=test.seconds))
+
+
+def _model(plan: Plan, test: LeakTest) -> str:
+    said = _("{family}, {weights} weights", family=plan.model.family, weights=test.parameters)
+    return said + _(", narrowed for this test") if test.narrowed else said
+
+
+def _epsilon(test: LeakTest) -> str:
+    if test.stated_epsilon is None:
+        return _("none")
+    return _("epsilon {epsilon:.4g} at delta {delta:g}", epsilon=test.stated_epsilon, delta=test.delta)
 
 
 def _chance(one: Finding) -> str:
     if one.ceiling is not None:
-        return f"0 (at most {one.ceiling:.2f})"
+        return _("0 (at most {most:.2f})", most=one.ceiling)
     return f"{one.chance:.2f} ± {one.margin:.2f}"
 
 
@@ -102,5 +116,5 @@ def _bar(*, wanted: bool) -> Iterator[Progress | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("starting", total=None)
-        yield lambda attack, done, of: shown.update(task, description=ATTACKS[attack], completed=done, total=of)
+        task = shown.add_task(_("starting"), total=None)
+        yield lambda attack, done, of: shown.update(task, description=_(ATTACKS[attack]), completed=done, total=of)

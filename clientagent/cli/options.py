@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
-HomeOption = Annotated[Path, typer.Option("--home", metavar="DIR", envvar="FEDAGENT_HOME", help="The agent's directory.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+from clientagent.words import _
+
+HomeOption = Annotated[Path, typer.Option("--home", metavar="DIR", envvar="FEDAGENT_HOME", help=_("The agent's directory."))]
+JsonOption = Annotated[bool, typer.Option("--json", help=_("Print the result as JSON."))]
 DEFAULT_HOME = Path("~/.fedagent")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from clientagent.wire.errors import Problem
+from clientagent.words import _, pad, width
 
 
 def wants_json() -> bool:
@@ -26,27 +27,27 @@ def complain(problem: Problem, *, as_json: bool) -> None:
     if as_json:
         print_json(problem)
         return
-    typer.secho(f"Refused: {problem['code']}", fg=typer.colors.RED, bold=True, err=True)
-    for name, text in (("expected", problem["expected"]), ("got", problem["got"]), ("what to do", problem["action"])):
+    typer.secho(_("Refused: {code}", code=problem["code"]), fg=typer.colors.RED, bold=True, err=True)
+    for name, text in ((_("expected"), problem["expected"]), (_("got"), problem["got"]), (_("what to do"), _(problem["action"]))):
         if text:
-            typer.echo(f"  {name + ':':<12}{text}", err=True)
+            typer.echo(f"  {pad(name + ':', 12)}{text}", err=True)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Names and values in two columns; a value without a name belongs to the one above."""
     rows = [(f"{name}:" if name else "", str(value)) for name, value in pairs]
-    width = max((len(name) for name, _ in rows), default=0)
+    widest = max((width(name) for name, value in rows), default=0)
     for name, value in rows:
-        typer.echo(f"{name:<{width + 1}}{value}".rstrip())
+        typer.echo(f"{pad(name, widest + 1)}{value}".rstrip())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns; nothing is cut, so that a pipe gets whole values."""
     texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(columns), *texts]) for i in range(len(columns))]
-    typer.secho("  ".join(name.ljust(width) for name, width in zip(columns, widths, strict=True)).rstrip(), bold=True)
+    widths = [max(width(line[i]) for line in [list(columns), *texts]) for i in range(len(columns))]
+    typer.secho("  ".join(pad(name, most) for name, most in zip(columns, widths, strict=True)).rstrip(), bold=True)
     for line in texts:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo("  ".join(pad(cell, most) for cell, most in zip(line, widths, strict=True)).rstrip())
 
 
 def good(text: str) -> None:

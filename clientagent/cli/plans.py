@@ -10,14 +10,17 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import care, facts, good, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.approval import ApprovalDesk
     from clientagent.home import Home
+    from clientagent.wire.messages import Decision
     from clientagent.wire.plan import Plan
 
-app = typer.Typer(invoke_without_command=True, help="List, show, approve or refuse plans.", rich_markup_mode=None)
-HashArgument = Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, or its first 6 digits or more.")]
+app = typer.Typer(invoke_without_command=True, help=_("List, show, approve or refuse plans."), rich_markup_mode=None)
+WORDS = (mark("approved"), mark("refused"), mark("pending"), mark("none"), mark("policy"), mark("hand"), mark("portal"))
+HashArgument = Annotated[str, typer.Argument(metavar="HASH", help=_("The plan's hash, or its first 6 digits or more."))]
 
 
 @app.callback()
@@ -27,6 +30,7 @@ def plans(context: typer.Context, home: HomeOption = DEFAULT_HOME, as_json: Json
 
 
 @app.command("list")
+@spoken
 def list_plans(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """The plans that the portal has shown this bank."""
     from clientagent.home import Home
@@ -35,13 +39,16 @@ def list_plans(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> 
     if as_json:
         print_json(rows)
     elif not rows:
-        typer.echo("No plan yet. A plan comes with the first request of the portal, while 'fedagent run' is running.")
+        typer.echo(_("No plan yet. A plan comes with the first request of the portal, while 'fedagent run' is running."))
     else:
-        names = ["hash", "project", "family", "strategy", "rounds", "decision", "by", "reason"]
-        table(names, [[row[name][:12] if name == "hash" else row[name] for name in names] for row in rows])
+        table([_("hash"), _("project"), _("family"), _("strategy"), _("rounds"), _("decision"), _("by"), _("reason")], [
+            (row["hash"][:12], row["project"], row["family"], row["strategy"], row["rounds"], _(row["decision"]), _(row["by"]),
+             row["reason"]) for row in rows
+        ])  # fmt: skip
 
 
 @app.command("show")
+@spoken
 def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """What a plan would do, in words and in full."""
     from clientagent.home import Home
@@ -54,26 +61,32 @@ def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: Json
         print_json({"plan_hash": plan.hash, "decision": stored.said.model_dump() if stored else None, **whole})
         return
     facts([
-        ("Hash", plan.hash), ("Project", plan.project), ("Purpose", plan.purpose),
-        ("Banks", ", ".join(plan.participants)), ("Features", len(plan.features)),
-        ("Label", f"{plan.label.name} = {plan.label.positive}"),
-        ("Model", plan.model.family), ("Rounds", plan.schedule.rounds), ("Strategy", plan.strategy.name),
-        ("Fewest banks behind a total", plan.privacy.min_banks), ("Fewest customers in a cell", plan.privacy.min_cell),
-        ("Decision", f"{stored.said.decision} by {stored.said.by}. {stored.said.reason}" if stored else "none yet"),
+        (_("Hash"), plan.hash), (_("Project"), plan.project), (_("Purpose"), plan.purpose),
+        (_("Banks"), ", ".join(plan.participants)), (_("Features"), len(plan.features)),
+        (_("Label"), f"{plan.label.name} = {plan.label.positive}"),
+        (_("Model"), plan.model.family), (_("Rounds"), plan.schedule.rounds), (_("Strategy"), plan.strategy.name),
+        (_("Fewest banks behind a total"), plan.privacy.min_banks), (_("Fewest customers in a cell"), plan.privacy.min_cell),
+        (_("Decision"), _word(stored.said) if stored else _("none yet")),
     ])  # fmt: skip
     print_json(whole)
 
 
+def _word(said: Decision) -> str:
+    return _("{decision} by {by}. {reason}", decision=_(said.decision), by=_(said.by), reason=said.reason)
+
+
 @app.command("approve")
+@spoken
 def approve(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Let this agent run a plan. The word holds for this very hash: a changed plan has another one."""
     _say(home, plan_hash, "approved", "", as_json)
 
 
 @app.command("refuse")
+@spoken
 def refuse(
     plan_hash: HashArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why; the portal and the auditor will read it.")],
+    reason: Annotated[str, typer.Option("--reason", help=_("Why; the portal and the auditor will read it."))],
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,9 +95,10 @@ def refuse(
 
 
 @app.command("reopen")
+@spoken
 def reopen(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as 'fedagent status' shows it.")],
-    version: Annotated[int, typer.Argument(metavar="VERSION", min=0, help="The base version whose sum was opened before.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help=_("The run's id, as 'fedagent status' shows it."))],
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=0, help=_("The base version whose sum was opened before."))],
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,7 +116,7 @@ def reopen(
     if as_json:
         print_json(consent.model_dump())
     else:
-        good(f"Run {run[:8]}: this agent may help to open one more sum of version {version}.")
+        good(_("Run {run}: this agent may help to open one more sum of version {version}.", run=run[:8], version=version))
 
 
 def _say(home: object, wish: str, decision: str, reason: str, as_json: bool) -> None:
@@ -116,9 +130,9 @@ def _say(home: object, wish: str, decision: str, reason: str, as_json: bool) -> 
     if as_json:
         print_json(said.model_dump())
         return
-    good(f"Plan {plan.hash[:12]}: {said.decision}. The portal has it in writing.")
+    good(_("Plan {hash}: {decision}. The portal has it in writing.", hash=plan.hash[:12], decision=_(said.decision)))
     if said.decision == "approved" and plan.project not in load_policy(here.policy_path).data:
-        care(f"policy.toml names no table for project {plan.project}; without one the data do not fit.")
+        care(_("policy.toml names no table for project {project}; without one the data do not fit.", project=plan.project))
 
 
 def known_or_fetched(home: Home, wish: str) -> Plan:

@@ -14,6 +14,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import good, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.scoring import Prediction
@@ -28,15 +29,16 @@ class Language(StrEnum):
     zh = "zh"
 
 
+@spoken
 def predict(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The customers to score: CSV or Parquet.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write every score here: .csv, .jsonl or .parquet.")] = None,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="A stored model; the default is the newest.")] = "",
-    project: Annotated[str, typer.Option("--project", metavar="SLUG", help="The newest model of this project.")] = "",
-    personal: Annotated[bool, typer.Option("--personal", help="This bank's own model beside it, which ditto trains.")] = False,
-    ids: Annotated[list[str] | None, typer.Option("--id", metavar="COLUMN", help="A column to carry over; may be repeated.")] = None,
-    reasons: Annotated[int, typer.Option("--reasons", min=0, max=20, help="At most so many reasons for each customer.")] = 4,
-    language: Annotated[Language, typer.Option("--language", help="The language of the reasons.")] = Language.en,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=_("The customers to score: CSV or Parquet."))],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help=_("Write every score here: .csv, .jsonl or .parquet."))] = None,
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help=_("A stored model; the default is the newest."))] = "",
+    project: Annotated[str, typer.Option("--project", metavar="SLUG", help=_("The newest model of this project."))] = "",
+    personal: Annotated[bool, typer.Option("--personal", help=_("This bank's own model beside it, which ditto trains."))] = False,
+    ids: Annotated[list[str] | None, typer.Option("--id", metavar="COLUMN", help=_("A column to carry over; may be repeated."))] = None,
+    reasons: Annotated[int, typer.Option("--reasons", min=0, max=20, help=_("At most so many reasons for each customer."))] = 4,
+    language: Annotated[Language, typer.Option("--language", help=_("The language of the reasons."))] = Language.en,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,23 +86,24 @@ def _summary(model: StoredModel, file: Path, out: Path | None, rows: int, mean: 
     return {
         "model": model.name, "digest": model.digest, "plan_hash": model.plan.hash, "project": model.plan.project,
         "file": str(file), "out": str(out) if out else None, "rows": rows, "mean_probability": round(mean, 6),
-        "reasons": method, "baseline": "the average training customer of all banks, from the frozen preprocessing",
+        "reasons": method, "baseline": mark("the average training customer of all banks, from the frozen preprocessing"),
         "seconds": round(seconds, 2),
     }  # fmt: skip
 
 
 def _print(summary: dict[str, Any], first: list[Prediction], out: Path | None) -> None:
     if summary["personal"]:
-        good(f"The personal model beside {summary['model']}: this bank trained it for itself, and nobody else has it.")
+        good(_("The personal model beside {model}: this bank trained it for itself, and nobody else has it.", model=summary["model"]))
     else:
-        good(f"The model {summary['model']} is the one that the portal signed and this bank acknowledged.")
+        good(_("The model {model} is the one that the portal signed and this bank acknowledged.", model=summary["model"]))
     if not out:
-        table(["row", "score", "probability", "principal reason"], [
+        table([_("row"), _("score"), _("probability"), _("principal reason")], [
             (one.row, one.score, f"{one.probability:.4f}", one.reasons[0].text if one.reasons else "") for one in first
         ])  # fmt: skip
-    typer.echo(f"{summary['rows']} customers scored in {summary['seconds']:.1f} s, mean probability {summary['mean_probability']:.4f}.")
-    typer.echo(f"Reasons are against {summary['baseline']} ({summary['reasons']}).")
-    typer.echo(f"Written to {out}." if out else "Name --out FILE to keep every score with its reasons.")
+    rows, mean, seconds = summary["rows"], summary["mean_probability"], summary["seconds"]
+    typer.echo(_("{rows} customers scored in {seconds:.1f} s, mean probability {mean:.4f}.", rows=rows, seconds=seconds, mean=mean))
+    typer.echo(_("Reasons are against {baseline} ({reasons}).", baseline=_(summary["baseline"]), reasons=summary["reasons"]))
+    typer.echo(_("Written to {out}.", out=out) if out else _("Name --out FILE to keep every score with its reasons."))
 
 
 class _Bar(Protocol):
@@ -123,10 +126,10 @@ def _bar() -> Iterator[_Bar]:
 
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True),
                   transient=True) as shown:  # fmt: skip
-        task = shown.add_task("scoring")
+        task = shown.add_task(_("scoring"))
 
         class Shown:
             def show(self, rows: int) -> None:
-                shown.update(task, description=f"{rows:,} customers scored")
+                shown.update(task, description=_("{rows:,} customers scored", rows=rows))
 
         yield Shown()

@@ -8,12 +8,13 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, facts, good, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
     from clientagent.privacy.ledger import PrivacyLedger
 
-app = typer.Typer(invoke_without_command=True, help="What was spent of the customers' privacy.", rich_markup_mode=None)
+app = typer.Typer(invoke_without_command=True, help=_("What was spent of the customers' privacy."), rich_markup_mode=None)
 
 
 @app.callback()
@@ -23,6 +24,7 @@ def privacy(context: typer.Context, home: HomeOption = DEFAULT_HOME, as_json: Js
 
 
 @app.command("show")
+@spoken
 def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Epsilon of each lineage over all plans: spent, set aside for open runs, and this bank's bound."""
     from clientagent.home import Home
@@ -36,27 +38,28 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
         print_json(found)
         return
     if not found:
-        typer.echo("Nothing was spent: no plan with differential privacy has run here.")
+        typer.echo(_("Nothing was spent: no plan with differential privacy has run here."))
     for one in found:
         facts([
-            ("Lineage", one["lineage"]), ("Spent", f"epsilon {one['epsilon']:.4g} at delta {one['delta']:g}"),
-            ("With open runs", f"epsilon {one['epsilon_promised']:.4g}"),
-            ("Bound", "none (max_record_epsilon in policy.toml)" if budget is None else f"epsilon {budget:g}"),
-            ("Entries", f"{one['entries']}, reconciled {one['epoch']} times"),
+            (_("Lineage"), one["lineage"]), (_("Spent"), _epsilon(one)),
+            (_("With open runs"), f"epsilon {one['epsilon_promised']:.4g}"),
+            (_("Bound"), _("none (max_record_epsilon in policy.toml)") if budget is None else f"epsilon {budget:g}"),
+            (_("Entries"), _("{entries}, reconciled {epoch} times", entries=one["entries"], epoch=one["epoch"])),
         ])  # fmt: skip
-        table(["run", "project", "epsilon", "of", "updates", "state"], [
-            (run["run"][:8], run["project"], f"{run['epsilon']:.4g}", f"{run['allowed']:g}", run["updates"], run["state"])
+        table([_("run"), _("project"), "epsilon", _("of"), _("updates"), _("state")], [
+            (run["run"][:8], run["project"], f"{run['epsilon']:.4g}", f"{run['allowed']:g}", run["updates"], _(run["state"]))
             for run in one["runs"]
         ])  # fmt: skip
         if one["locked"]:
-            bad(f"Locked: {one['locked']}")
-            typer.echo("  Compare both sides, then: fedagent privacy reconcile --lineage NAME --reason TEXT")
+            bad(_("Locked: {locked}", locked=one["locked"]))
+            typer.echo(_("  Compare both sides, then: fedagent privacy reconcile --lineage NAME --reason TEXT"))
 
 
 @app.command("reconcile")
+@spoken
 def reconcile(
-    lineage: Annotated[str, typer.Option("--lineage", metavar="NAME", help="The lineage that policy.toml names.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was compared and found.")],
+    lineage: Annotated[str, typer.Option("--lineage", metavar="NAME", help=_("The lineage that policy.toml names."))],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=_("What was compared and found."))],
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Go on after the ledger was locked: what the portal saw leave and this bank forgot is charged. Stop the agent first.
@@ -87,8 +90,9 @@ def reconcile(
     if as_json:
         print_json(result)
         return
-    good(f"Reconciled: {len(charged)} forgotten releases are charged; epsilon {ledger.book.epsilon():.4g} is spent.")
-    typer.echo("Ask an administrator to confirm it on the project's page, then start the agent.")
+    spent = result["epsilon"]
+    good(_("Reconciled: {n} forgotten releases are charged; epsilon {epsilon:.4g} is spent.", n=len(charged), epsilon=spent))
+    typer.echo(_("Ask an administrator to confirm it on the project's page, then start the agent."))
 
 
 def _ledgers(home: Home) -> list[PrivacyLedger]:
@@ -96,6 +100,10 @@ def _ledgers(home: Home) -> list[PrivacyLedger]:
     from clientagent.privacy.ledger import lineages
 
     return [ledger_of(home, lineage) for lineage in lineages(home.privacy_path)]
+
+
+def _epsilon(one: dict[str, Any]) -> str:
+    return _("epsilon {epsilon:.4g} at delta {delta:g}", epsilon=one["epsilon"], delta=one["delta"])
 
 
 def _facts(ledger: PrivacyLedger, budget: float | None) -> dict[str, Any]:
@@ -107,7 +115,7 @@ def _facts(ledger: PrivacyLedger, budget: float | None) -> dict[str, Any]:
         "runs": [
             {
                 "run": run, "project": one.allotted.project, "epsilon": one.epsilon, "allowed": one.allotted.epsilon,
-                "delta": one.allotted.delta, "updates": one.updates, "state": "closed" if one.closed else "open",
+                "delta": one.allotted.delta, "updates": one.updates, "state": mark("closed") if one.closed else mark("open"),
             }
             for run, one in book.runs.items()
         ],

@@ -8,8 +8,10 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, good, print_json, table
+from clientagent.words import _, spoken
 
 
+@spoken
 def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """List what left this bank, and verify it.
 
@@ -25,19 +27,19 @@ def receipts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> No
     if as_json:
         print_json(rows)
     elif not rows:
-        typer.echo("No receipt yet: nothing has left this bank.")
+        typer.echo(_("No receipt yet: nothing has left this bank."))
     else:
-        names = ["at (UTC)", "subject", "run", "round", "bytes", "codec", "norm", "masked", "outcome"]
-        table([*names, "epsilon", "of run", "noise", "clipped", "entry", "verified"], [
+        names = [_("at (UTC)"), _("subject"), _("run"), _("round"), _("bytes"), _("codec"), _("norm"), _("masked"), _("outcome")]
+        table([*names, "epsilon", _("of run"), _("noise"), _("clipped"), _("entry"), _("verified")], [
             (row["at_utc"], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "", _codec(row),
-             "" if row["norm"] is None else f"{row['norm']:.3g}", "yes" if row["masked"] else "", row["outcome"],
-             *_privacy(row["privacy"]), f"{row['chain'][:12]} {row['seq']}", row["problem"] or "yes") for row in rows
+             "" if row["norm"] is None else f"{row['norm']:.3g}", _("yes") if row["masked"] else "", row["outcome"],
+             *_privacy(row["privacy"]), f"{row['chain'][:12]} {row['seq']}", row["problem"] or _("yes")) for row in rows
         ])  # fmt: skip
         if not broken:
-            good(f"{len(rows)} receipts verify.")
+            good(_("{n} receipts verify.", n=len(rows)))
     for row in broken:
         if not as_json:
-            bad(f"Receipt {row['id']}: {row['problem']}")
+            bad(_("Receipt {id}: {problem}", id=row["id"], problem=row["problem"]))
     if broken:
         raise typer.Exit(1)
 
@@ -46,7 +48,8 @@ def _codec(row: dict[str, Any]) -> str:
     """The codec, and how many times smaller it made the update."""
     if row["codec"] in ("", "none"):
         return ""
-    return f"{row['codec']}, {row['plain_bytes'] / max(row['update_bytes'], 1):.0f} times smaller"
+    times = row["plain_bytes"] / max(row["update_bytes"], 1)
+    return _("{codec}, {times:.0f} times smaller", codec=row["codec"], times=times)
 
 
 def _privacy(said: dict[str, Any] | None) -> tuple[str, str, str, str]:

@@ -9,19 +9,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption
+from clientagent.words import _, spoken
 
 
 class Ended(BaseException):
     """Somebody asked this process to end. Not an ``Exception``, so that nothing on the way takes it for a trouble."""
 
 
+@spoken
 def run(
-    once: Annotated[bool, typer.Option("--once", help="Do one piece of work, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help=_("Do one piece of work, then end."))] = False,
     until_idle: Annotated[
-        float | None, typer.Option("--until-idle", metavar="S", min=0, help="End after S seconds without work.")
+        float | None, typer.Option("--until-idle", metavar="S", min=0, help=_("End after S seconds without work."))
     ] = None,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each exchange.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help=_("Log as JSON lines."))] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help=_("Log each exchange."))] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Wait for work and do it.

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, facts, print_json, table
+from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
     from clientagent.runs import RunFolder
 
+ENROLMENTS = (mark("pending"), mark("approved"), mark("revoked"))
 
+
+@spoken
 def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show what this agent is, does and waits for."""
     from clientagent.home import Home
@@ -20,23 +24,25 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     if as_json:
         print_json(result)
         return
-    agent = f"running, process {result['process']}" if result["running"] else "not running; start it with 'fedagent run'"
+    agent = _("running, process {process}", process=result["process"])
+    if not result["running"]:
+        agent = _("not running; start it with 'fedagent run'")
     facts([
-        ("Institution", f"{result['institution_name']} ({result['institution']})"), ("Portal", result["portal"]),
-        ("Enrolment", result["enrolment"]), ("Agent", agent), ("Last contact", result["last_contact_utc"] or "never"),
-        ("Receipts", result["receipts"]), ("Models", ", ".join(result["models"]) or "none yet"),
+        (_("Institution"), f"{result['institution_name']} ({result['institution']})"), (_("Portal"), result["portal"]),
+        (_("Enrolment"), _(result["enrolment"])), (_("Agent"), agent), (_("Last contact"), result["last_contact_utc"] or _("never")),
+        (_("Receipts"), result["receipts"]), (_("Models"), ", ".join(result["models"]) or _("none yet")),
     ])  # fmt: skip
     if result["problem"]:
         care(result["problem"])
     for plan_hash in result["plans_waiting"]:
-        care(f"Plan {plan_hash[:12]} waits for a person: fedagent plans show {plan_hash[:12]}")
+        care(_("Plan {plan_hash} waits for a person: fedagent plans show {plan_hash}", plan_hash=plan_hash[:12]))
     if result["runs"]:
-        table(["run", "rounds sent", "last work", "state"], [
-            (run["run"], run["rounds_sent"], run["last_work"], run["state"]) for run in result["runs"]
+        table([_("run"), _("rounds sent"), _("last work"), _("state")], [
+            (run["run"], run["rounds_sent"], run["last_work"].replace("round", _("round")), _(run["state"])) for run in result["runs"]
         ])  # fmt: skip
     for run in result["runs"]:
         if run["stopped"]:
-            bad(f"Run {run['run']} is stopped here: {run['stopped']}")
+            bad(_("Run {run} is stopped here: {stopped}", run=run["run"], stopped=run["stopped"]))
 
 
 def _status(home: Home) -> dict[str, Any]:
@@ -60,10 +66,10 @@ def _run(folder: RunFolder) -> dict[str, Any]:
     works = folder.works()
     last = works[-1] if works else None
     stop = folder.stopped
-    state = "stopped" if stop else "roster signed" if folder.manifest else "counted" if folder.statistics else "new"
+    state = mark("stopped") if stop else mark("roster signed") if folder.manifest else mark("counted") if folder.statistics else mark("new")
     if last is not None:
-        waits = "ready to send" if last.manifest else "waits to be masked" if last.ready else "in work"
-        state = "stopped" if stop else "sent" if last.receipt else waits
+        waits = mark("ready to send") if last.manifest else mark("waits to be masked") if last.ready else mark("in work")
+        state = "stopped" if stop else mark("sent") if last.receipt else waits
     return {
         "run": folder.id, "rounds_sent": sum(work.receipt is not None for work in works),
         "last_work": f"round {last.path.name.partition('-')[0]}" if last else "", "state": state,

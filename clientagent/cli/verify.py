@@ -10,12 +10,14 @@ import typer
 
 from clientagent.cli.options import JsonOption
 from clientagent.cli.output import care, facts, good, print_json
+from clientagent.words import _, spoken
 
 
+@spoken
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A run's history, downloaded from the portal.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=_("A run's history, downloaded from the portal."))],
     portal_key: Annotated[
-        str, typer.Option("--portal-key", metavar="FINGERPRINT", help="The portal's fingerprint, as you know it from elsewhere.")
+        str, typer.Option("--portal-key", metavar="FINGERPRINT", help=_("The portal's fingerprint, as you know it from elsewhere."))
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -30,14 +32,14 @@ def verify(
     if as_json:
         print_json({"verified": True, "portal_key_compared": bool(portal_key), **asdict(verified)})
         return
-    good(f"The history of run {verified.run} holds.")
+    good(_("The history of run {run} holds.", run=verified.run))
     facts([
-        ("Project", verified.project), ("Plan", verified.plan_hash), ("Rounds", verified.rounds),
-        ("Updates accepted", verified.updates), ("Banks", ", ".join(verified.banks) or "none"),
-        ("Entries", verified.entries), ("Head", f"{verified.head} (signed {verified.at_utc})"),
-        ("Portal's fingerprint", short(verified.portal_key)),
+        (_("Project"), verified.project), (_("Plan"), verified.plan_hash), (_("Rounds"), verified.rounds),
+        (_("Updates accepted"), verified.updates), (_("Banks"), ", ".join(verified.banks) or _("none")),
+        (_("Entries"), verified.entries), (_("Head"), _("{head} (signed {at_utc})", head=verified.head, at_utc=verified.at_utc)),
+        (_("Portal's fingerprint"), short(verified.portal_key)),
     ])  # fmt: skip
     for remark in verified.remarks:
         care(remark)
     if not portal_key:
-        care("Compare the portal's fingerprint with the one you know, or give it as --portal-key.")
+        care(_("Compare the portal's fingerprint with the one you know, or give it as --portal-key."))

@@ -88,7 +88,7 @@ ATTACKS: Mapping[Attack, str] = {
     "recovery": _("Inputs read off the first layer"),
     "inversion": _("Inputs found by gradient inversion"),
     "membership": _("Who was trained on"),
-    "few_false_alarms": _("Who was trained on, at 1 % false alarms"),
+    "few_false_alarms": _("Who was trained on, at a false-alarm rate of 1 percent"),
     "canary": _("Canary audit"),
 }
 MEASURES: Mapping[Attack, str] = {
@@ -96,7 +96,7 @@ MEASURES: Mapping[Attack, str] = {
     "inversion": _("correlation with the customers' true inputs"),
     "membership": _("AUC of telling members from others"),
     "few_false_alarms": _("share of members found"),
-    "canary": _("epsilon, proven from below with 95 % confidence"),
+    "canary": _("epsilon, proven from below with 95-percent confidence"),
 }
 SOURCES: Mapping[Attack, str] = {
     "recovery": "Phong et al. 2018",

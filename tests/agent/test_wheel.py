@@ -58,6 +58,7 @@ def test_the_wheel_holds_every_module_and_its_licence(wheel):
     packed = {name.removeprefix("clientagent/") for name in names if name.startswith("clientagent/") and name.endswith(".py")}
     assert packed == sources(ROOT / "clientagent")
     assert "clientagent/py.typed" in names
+    assert "clientagent/translations/zh_Hans/LC_MESSAGES/fedagent.mo" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
