@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from clientagent import enrolment
 from clientagent.home import Home
 from tests.agent.given import POLICY, one_bank_plan, write_table
 from tests.agent.portal_double import PortalDouble
+
+os.environ["FEDAGENT_LANG"] = "en"  # whatever the terminal of whoever runs the tests says
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from clientagent.words import LOCALE, language, pad, width
+from clientagent.words import LOCALE, VARIABLES, language, pad, width
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = LOCALE / "zh_Hans" / "LC_MESSAGES" / "fedagent.po"
@@ -23,7 +23,7 @@ needs_gettext = pytest.mark.skipif(shutil.which("msgfmt") is None, reason="no ms
 
 
 def fedagent(*arguments, **environment):
-    clean = {name: value for name, value in os.environ.items() if name not in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")}
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     command = [sys.executable, "-m", "clientagent", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=clean | environment)
 
