@@ -116,7 +116,10 @@ def rounds_table(rounds: list[RoundFigures]) -> str:
         ]
         for row in rounds
     ]  # fmt: skip
-    return table(["round", "seconds", "banks", "up", "down", "AUC", "KS", "log loss", "epsilon"], rows)
+    head = ["round", "seconds", "banks", "up", "down", "AUC", "KS", "log loss", "epsilon"]
+    if all(row["epsilon"] is None for row in rounds):  # nothing is spent where nothing is promised
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return table(head, rows)
 
 
 def scores_text(result: dict[str, Any]) -> str:
