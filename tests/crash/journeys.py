@@ -115,6 +115,7 @@ def is_stopped(scratch: Scratch, run: str, now: dict) -> None:  # type: ignore[t
 
 def fails(scratch: Scratch, point: str, **behaviour: object) -> None:
     """A bank's word ends the run before round 1."""
+    scratch.tolerated = {"illegal_move"}  # another bank's word may come when the run has just failed
     for agent in scratch.agents[:1]:
         agent.behaviour = behaviour
     scratch.arm(point)

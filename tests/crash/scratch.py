@@ -205,7 +205,8 @@ class Scratch:
             came_of.setdefault(manifest, set()).add(digest)
         assert all(len(digests) == 1 for digests in came_of.values())
         assert self.console("damaged_blobs") == []
-        assert [trouble for agent in self.agents for trouble in agent.troubles if trouble.code not in self.tolerated] == []
+        troubles = [trouble for agent in self.agents for trouble in agent.troubles if trouble.code not in self.tolerated]
+        assert not troubles, [(trouble.code, trouble.sentence) for trouble in troubles]
 
     def check_run(self, run: str) -> None:
         """No update was taken twice, and every version is what its manifest says."""

@@ -90,7 +90,7 @@ def watch(page: Page) -> None:
     page.get_by_role("button", name="Start a run").click()
     expect(page.locator("#connection")).to_have_text("Live")
     expect(page.locator("#grid-card")).to_contain_text("Banks in round", timeout=PATIENCE_MS)
-    expect(page.locator("#grid-card")).to_contain_text("Received", timeout=PATIENCE_MS)
+    expect(page.locator("#grid-card")).to_contain_text("Accepted", timeout=PATIENCE_MS)
     expect(page.locator("#facts")).to_contain_text("Finished", timeout=PATIENCE_MS)
     expect(page.locator("#notice")).to_contain_text("3 of 3 banks have fetched and verified it", timeout=PATIENCE_MS)
 
