@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import platform
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import numpy as np
@@ -99,15 +100,20 @@ class Worker:
 
     def do(self, signed: Signed, order: WorkOrder) -> ReceiptAnswer:
         """Do an order, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
-        passing: tuple[type[Refusal], ...] = PASSING
-        try:
+        with self._answerable(order) as passing:
             statement = self._prepare(signed, order)
-            passing = PASSING + ON_THE_WAY
+            passing += ON_THE_WAY
             return self._send(order, statement) if isinstance(statement, WorkFolder) else self._state(order, statement)
-        except passing:
-            raise
+
+    @contextmanager
+    def _answerable(self, order: WorkOrder) -> Iterator[list[type[Refusal]]]:
+        """The portal is told of every refusal within, but for the passing ones, to which the caller may add."""
+        passing: list[type[Refusal]] = [*PASSING]
+        try:
+            yield passing
         except Refusal as error:
-            self.refuse(order, error)
+            if not isinstance(error, tuple(passing)):
+                self.refuse(order, error)
             raise
         finally:
             self._reporter.clear()
@@ -252,21 +258,12 @@ class Worker:
     def mask(self, notice: CohortNotice) -> WorkAnswer | None:
         """Answer what a cohort asks, or tell the portal why not and raise. Raises ``Dropped`` where a rehearsal asked for it."""
         order, work = order_of(self._home, self._portal, notice)
-        passing: tuple[type[Refusal], ...] = PASSING
-        try:
-            with self._faults.phase(order.round, PHASES[notice.stage]):
-                asked = order.model_copy(update={"epoch": notice.epoch})  # a notice is of today, though its order may be older
-                seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
-                word = word_of(seat, notice)
-                passing = PASSING + ON_THE_WAY + (StageClosed,)
-                return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
-        except passing:
-            raise
-        except Refusal as error:
-            self.refuse(order, error)
-            raise
-        finally:
-            self._reporter.clear()
+        with self._answerable(order) as passing, self._faults.phase(order.round, PHASES[notice.stage]):
+            asked = order.model_copy(update={"epoch": notice.epoch})  # a notice is of today, though its order may be older
+            seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
+            word = word_of(seat, notice)
+            passing += [*ON_THE_WAY, StageClosed]
+            return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
 
     # ------------------------------------------------------------------- closing
     def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:
