@@ -109,14 +109,14 @@ def _trees(plan: Any, folder: Path) -> Json:
 
 def _verified(run: Any) -> bool:
     """As the auditor does, from the file alone. Raises the refusal that names what does not hold."""
-    from clientagent.verify import verify_history
-    from rounds.exports import history
+    from clientagent.history.verify import verify_history
+    from rounds.exports.downloads import history
 
     return verify_history(json.dumps(history(run)).encode()).versions == run.versions.count()
 
 
 def _replayed(run: Any) -> bool:
-    from rounds.aggregation import aggregate_round
+    from rounds.engine.aggregation import aggregate_round
     from rounds.services.updates import layout_for
 
     rounds = run.rounds.filter(state="published").select_related("base", "version", "run__plan")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from clientagent.preprocess import Inputs
-from clientagent.training import Trainer, trainer_of
+from clientagent.preparation.preprocess import Inputs
+from clientagent.training.local import Trainer, trainer_of
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.weights import initial_weights
 

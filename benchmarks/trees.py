@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clientagent.data import read_table, split_rows
-from clientagent.preprocess import prepare
+from clientagent.preparation.preprocess import prepare
 from clientagent.rehearsal.reference import exact_auc, exact_ks
 from clientagent.wire.messages import PreprocessingSpec
 from clientagent.wire.plan import Plan

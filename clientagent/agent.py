@@ -11,15 +11,15 @@ import time
 from contextlib import suppress
 
 from clientagent.approval import ApprovalDesk, can_train, require_approved, utc_now
-from clientagent.books import Books
-from clientagent.counting import answer_statistics
 from clientagent.faults import Dropped, Faults
 from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
+from clientagent.preparation.books import Books
+from clientagent.preparation.counting import answer_statistics
 from clientagent.privacy.desk import PrivacyDesk
 from clientagent.progress import Reporter, Watch
+from clientagent.training.warmup import Warmup
 from clientagent.transport import Busy
-from clientagent.warmup import Warmup
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.cohort_orders import CohortNotice
 from clientagent.wire.errors import (

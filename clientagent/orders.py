@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from clientagent.approval import require_approved
 from clientagent.home import Home
-from clientagent.memory import Memory, own_layout
 from clientagent.portal import Portal
 from clientagent.runs import RunFolder, WorkFolder
 from clientagent.seating import pinned_manifest
+from clientagent.training.memory import Memory, own_layout
 from clientagent.wire.errors import BaseMismatch, LedgerBroken, NotAllowed, Replayed, RoundUnknown
 from clientagent.wire.messages import ManifestAnswer, RosterEntry, RunManifest, WorkOrder
 from clientagent.wire.plan import Plan

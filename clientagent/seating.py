@@ -11,7 +11,7 @@ from typing import Any
 from clientagent.approval import require_approved
 from clientagent.home import Home, Identity
 from clientagent.portal import Portal
-from clientagent.preprocess import check_spec
+from clientagent.preparation.preprocess import check_spec
 from clientagent.runs import RunFolder
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import ManifestMismatch

@@ -16,27 +16,27 @@ from functools import partial
 import numpy as np
 
 from clientagent import __version__
-from clientagent.appraisal import appraise, sends_gain, wants_appraisal
 from clientagent.approval import can_train
 from clientagent.bases import Bases
-from clientagent.books import Books
 from clientagent.cohorts import PHASES, Seat, order_of, trained_before, word_of
-from clientagent.contribution import Contribution, Outgoing, contribute, outgoing
-from clientagent.counting import public_reason
-from clientagent.evaluation import evaluate
+from clientagent.evaluation.appraisal import appraise, sends_gain, wants_appraisal
+from clientagent.evaluation.scores import evaluate
 from clientagent.faults import Faults
 from clientagent.home import Home
 from clientagent.orders import Terms, pin_work, terms_of
 from clientagent.portal import Portal
-from clientagent.preprocess import Prepared
+from clientagent.preparation.books import Books
+from clientagent.preparation.counting import public_reason
+from clientagent.preparation.preprocess import Prepared
 from clientagent.privacy.desk import PrivacyDesk
 from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
 from clientagent.runs import WorkFolder
-from clientagent.strategies import Given
-from clientagent.warmup import Warmup
+from clientagent.training.contribution import Contribution, Outgoing, contribute, outgoing
+from clientagent.training.strategies import Given
+from clientagent.training.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import (

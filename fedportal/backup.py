@@ -24,9 +24,9 @@ from django.db import connection, models, transaction
 from audit.models import Chain
 from audit.services import open_epoch
 from institutions.models import Institution
-from rounds import blobs
 from rounds.models import Blob
 from rounds.orders import renew_orders
+from rounds.storage import blobs
 
 FORMAT = "fedportal-backup/1"
 BATCH = 500

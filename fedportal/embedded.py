@@ -12,8 +12,8 @@ from celery.worker import WorkController
 from django.conf import settings
 
 from fedportal.celery import app
+from rounds.engine.wake import Nearby
 from rounds.tasks import look_at
-from rounds.wake import Nearby
 
 THREADS = 2
 """For runs that something happened to; the sweep has as many."""

@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.safestring import mark_safe
 
-from rounds.figures import Figure, run_figures
+from rounds.figures.run import Figure, run_figures
 from rounds.selectors.scope import Audience
 from rounds.selectors.series import series_of
 from rounds.selectors.snapshot import Snapshot, figures_key, snapshot

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from itertools import pairwise
 
 from clientagent.wire.errors import IllegalMove
+
+
+def choices(states: Iterable[StrEnum]) -> list[tuple[str, str]]:
+    """The values that a column of states may hold."""
+    return [(str(state), str(state)) for state in states]
 
 
 class RunState(StrEnum):

@@ -7,13 +7,14 @@ import logging
 from celery import shared_task
 from django.db import close_old_connections
 
-from rounds import engine, live, services, sharing
-from rounds.aggregation import job_of
+from rounds import live, services
 from rounds.clock import now
+from rounds.engine import sharing, steps
+from rounds.engine.aggregation import job_of
+from rounds.engine.wake import TASK, Nearby
 from rounds.lifecycle import RoundState
 from rounds.models import Round, Seat
 from rounds.services.updates import layout_for
-from rounds.wake import TASK, Nearby
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +23,14 @@ def look_at(run_id: str) -> None:
     """One look at a run in a thread that is not Celery's; a pooled connection goes back when it is over."""
     close_old_connections()
     try:
-        engine.advance(run_id)
+        steps.advance(run_id)
     finally:
         close_old_connections()
 
 
 @shared_task(name=TASK, ignore_result=True)
 def advance_run(run_id: str) -> None:
-    engine.advance(run_id)
+    steps.advance(run_id)
 
 
 @shared_task(name=sharing.TASK, ignore_result=True)
@@ -43,14 +44,14 @@ def compute_span(round_id: int, number: int, mean: str) -> None:
 @shared_task(ignore_result=True)
 def sweep() -> None:
     """Look at every open run: deadlines, leases that ran out, hints that were lost, moves that were made elsewhere."""
-    runs = engine.open_runs()
+    runs = steps.open_runs()
     _call_where_moved(runs)
     for run_id in runs:
         if nearby := Nearby.of_this_process:
             nearby.ask(run_id)  # one thread a run: what takes long is not begun twice
             continue
         try:
-            engine.advance(run_id)
+            steps.advance(run_id)
         except Exception:  # one run's trouble is not the others'; this one is looked at again in a second
             logger.exception("run %s could not be moved along", run_id)
 

@@ -55,7 +55,7 @@ def _drift(home: Home, plan: Plan, report: Report) -> dict[str, Any] | None:
     """How far the table has moved since the newest run of the plan; None before there is one."""
     from dataclasses import asdict
 
-    from clientagent.drift import basis_of, drift_of
+    from clientagent.preparation.drift import basis_of, drift_of
 
     basis = basis_of(home, plan.hash) if report.table else None
     if basis is None or report.table is None:

@@ -23,7 +23,7 @@ def gains(run: RunArgument = "", home: HomeOption = DEFAULT_HOME, as_json: JsonO
     Both score the bank's hold-out customers, whom neither was trained on. The bank's own model is trained now, on its rows
     alone, unless the run's plan had it trained already; what is found stays here.
     """
-    from clientagent.gains import gain_here
+    from clientagent.evaluation.gains import gain_here
     from clientagent.home import Home
 
     found = gain_here(Home(home), run)

@@ -17,8 +17,8 @@ from clientagent.cli.output import good, print_json, table
 from clientagent.words import _, mark, spoken
 
 if TYPE_CHECKING:
-    from clientagent.scoring import Prediction
-    from clientagent.stored import StoredModel
+    from clientagent.scoring.scorer import Prediction
+    from clientagent.scoring.stored import StoredModel
 
 SHOWN = 10
 """Customers that are shown where no file was asked for."""
@@ -50,10 +50,10 @@ def predict(
     from contextlib import nullcontext
 
     from clientagent.home import Home
-    from clientagent.predictions import written
-    from clientagent.reasons import read_wording
-    from clientagent.scoring import Wish, open_scoring
-    from clientagent.stored import load_model
+    from clientagent.scoring.predictions import written
+    from clientagent.scoring.reasons import read_wording
+    from clientagent.scoring.scorer import Wish, open_scoring
+    from clientagent.scoring.stored import load_model
 
     here, started = Home(home), time.monotonic()
     held = load_model(here, model, project=project, personal=personal)
@@ -71,7 +71,7 @@ def predict(
     seconds = time.monotonic() - started
     summary = _summary(held, file, out, rows, total / rows, seconds) | {"personal": personal}
     if as_json:
-        from clientagent.predictions import as_json as plain
+        from clientagent.scoring.predictions import as_json as plain
 
         print_json(summary | ({} if out else {"first": [plain(one, wish) for one in first]}))
     else:
@@ -79,7 +79,7 @@ def predict(
 
 
 def _summary(model: StoredModel, file: Path, out: Path | None, rows: int, mean: float, seconds: float) -> dict[str, Any]:
-    from clientagent.attribution import STEPS
+    from clientagent.scoring.attribution import STEPS
 
     linear = model.plan.model.family in ("logistic", "scorecard")
     method = "exact" if linear else f"integrated gradients, {STEPS} steps"

@@ -25,7 +25,7 @@ def verify(
 
     Names the first bad entry. Needs neither the portal nor an enrolment.
     """
-    from clientagent.verify import verify_history
+    from clientagent.history.verify import verify_history
     from clientagent.wire.signing import short
 
     verified = verify_history(file.read_bytes(), portal_key=portal_key or None)

@@ -22,7 +22,7 @@ from clientagent.leakage.customers import CUT, Population
 from clientagent.leakage.leaving import Exchange
 from clientagent.leakage.masked import opened_mean
 from clientagent.leakage.variants import bare_gradient
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.wire.strategies import steps_of
 from clientagent.wire.tensors import Array, Shapes
 from clientagent.wire.weights import initial_weights, layout_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array
 

@@ -12,16 +12,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.contribution import Trained, contribute, outgoing
 from clientagent.leakage.customers import POSITIVES
 from clientagent.leakage.masked import masked_and_opened
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.clipped import ClippedGradients
 from clientagent.privacy.dpsgd import train_privately
 from clientagent.privacy.training import pull_of
-from clientagent.strategies import Correction, Given
-from clientagent.training import LocalTraining, Progress
+from clientagent.training.contribution import Trained, contribute, outgoing
+from clientagent.training.local import LocalTraining, Progress
+from clientagent.training.strategies import Correction, Given
 from clientagent.wire.codecs import decode
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.stream import KEY_BYTES, Stream

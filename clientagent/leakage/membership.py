@@ -13,11 +13,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.evaluation import losses, score
+from clientagent.evaluation.scores import losses, score
 from clientagent.leakage.customers import Population
 from clientagent.leakage.leaving import Exchange
 from clientagent.leakage.masked import opened_mean
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array
 from clientagent.wire.weights import initial_weights

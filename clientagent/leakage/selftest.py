@@ -17,7 +17,7 @@ from clientagent.leakage import audit, membership, recovery
 from clientagent.leakage.customers import MOST_FEATURES, Population, population_of
 from clientagent.leakage.leaving import Exchange
 from clientagent.leakage.variants import attackable, bare_gradient, is_narrowed, unprotected
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.wire.capabilities import require_supported
 from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import PlanUnsupported

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.privacy.clipped import ClippedSum, clip_factors
-from clientagent.training import FOCUS
+from clientagent.training.local import FOCUS
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.tensors import Array, Layout
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.clipped import ClippedGradients
 from clientagent.privacy.steps import stepper_of
-from clientagent.training import Progress
+from clientagent.training.local import Progress
 from clientagent.wire.errors import NotFinite
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.stream import Floats, Stream

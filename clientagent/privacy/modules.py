@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.privacy.clipped import ClippedSum, clip_factors
-from clientagent.training import FOCUS
+from clientagent.training.local import FOCUS
 from clientagent.wire.errors import PlanUnsupported, PrivacyUnsound, TensorsMismatch
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.stream import Floats, Stream

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from clientagent.data.table import Categories, Numbers, Table
-from clientagent.statistics import LONGEST_CATEGORY, numeric_statistics, rounded
+from clientagent.preparation.statistics import LONGEST_CATEGORY, numeric_statistics, rounded
 from clientagent.wire.errors import PrivacyUnsound
 from clientagent.wire.messages import CategoricalStatistics, NumericStatistics
 from clientagent.wire.plan import Plan

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.dpsgd import Pull, train_privately
 from clientagent.privacy.releases import Release, Releases
-from clientagent.strategies import Correction
-from clientagent.training import PROGRESS_EVERY_S, LocalTraining, Progress, at_most_every
+from clientagent.training.local import PROGRESS_EVERY_S, LocalTraining, Progress, at_most_every
+from clientagent.training.strategies import Correction
 from clientagent.wire.messages import PreprocessingSpec
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.stream import Floats

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.alone import best_of
 from clientagent.data import read_table, split_rows
-from clientagent.evaluation import losses, probabilities, score
-from clientagent.preprocess import Inputs, Prepared, check_spec, prepare
+from clientagent.evaluation.alone import best_of
+from clientagent.evaluation.scores import losses, probabilities, score
+from clientagent.preparation.preprocess import Inputs, Prepared, check_spec, prepare
 from clientagent.wire.canonical import parse_json
 from clientagent.wire.errors import Malformed
 from clientagent.wire.messages import PreprocessingSpec

@@ -24,7 +24,7 @@ from fedportal.measures import NARROW_SPACE, bytes_text, duration_text
 from fedportal.navigation import account_entries, initials, navigation_entries
 from institutions.words import LOOKS as INSTITUTION_LOOKS
 from institutions.words import Look
-from rounds import palette
+from rounds.figures import palette
 from rounds.models import Run
 from rounds.selectors import scope
 from rounds.selectors.evaluation import Holder

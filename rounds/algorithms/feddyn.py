@@ -13,7 +13,7 @@ def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
     """drift <- drift + 1/m sum_P d_k, w <- w + 1/|P| sum_P d_k + drift.
 
     drift is the paper's -h / alpha, as in its authors' code. All banks count alike here; how much a bank's rows count is in the
-    alpha that it trains with (``clientagent.strategies``).
+    alpha that it trains with (``clientagent.training.strategies``).
     """
     alike = np.full(facts.banks, 1 / facts.banks)
 

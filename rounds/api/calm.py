@@ -30,10 +30,11 @@ from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentAuthentication, AgentIdentity, body_of
 from institutions.models import Role
 from institutions.permissions import IsAuditor, membership_of
-from rounds import exports, services
 from rounds import models as tables
+from rounds import services
 from rounds.api.files import upload_state
 from rounds.api.hot import answer_with, refusals_recorded
+from rounds.exports import downloads
 from rounds.selectors.privacy import position_for
 from rounds.selectors.scope import Audience, audience_of, version_for
 from rounds.services.decisions import plan_for
@@ -216,7 +217,7 @@ class History(APIView):
         run = runs.filter(pk=run_id).first()
         if run is None:
             raise NotFound(expected="a run that you may see", got=str(run_id))
-        return Response(exports.history(run))
+        return Response(downloads.history(run))
 
 
 class VersionEvaluation(APIView):
@@ -231,7 +232,7 @@ class VersionEvaluation(APIView):
     @extend_schema(operation_id="version_evaluation", responses={200: OpenApiResponse(OpenApiTypes.OBJECT)})
     def get(self, request: Request, run_id: UUID, number: int) -> Response:
         audience = audience_for(request)
-        return Response(exports.evaluation(version_for(audience, run_id, number), audience))
+        return Response(downloads.evaluation(version_for(audience, run_id, number), audience))
 
 
 def audience_for(request: Request) -> Audience:

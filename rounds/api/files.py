@@ -15,9 +15,10 @@ from clientagent.wire.errors import BaseUnavailable, Malformed, NotFound
 from clientagent.wire.http import declared_digest
 from clientagent.wire.messages import UploadState
 from institutions.authentication import AgentIdentity, agent_view, chunks_of
-from rounds import blobs, crashing, deltas, services
+from rounds import crashing, services
 from rounds.models import ModelVersion, Upload
 from rounds.selectors.work import parameters_of, state_for, version_for
+from rounds.storage import blobs, deltas
 
 
 @require_http_methods(["PUT"])

@@ -16,13 +16,14 @@ from clientagent.wire.errors import Malformed, Refusal
 from clientagent.wire.messages import Progress, ReceiptAnswer, WorkAnswer
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity, agent_view
-from rounds import blobs, crashing, live, services
+from rounds import crashing, live, services
 from rounds.api.framing import split_body
 from rounds.models import Receipt
 from rounds.selectors.heads import head_update
 from rounds.selectors.work import work_for
 from rounds.services.cohorts import find_cohort
 from rounds.services.updates import Whole, check_bytes, check_manifest, find_participation, open_manifest, repeated
+from rounds.storage import blobs
 
 MAX_WAIT_S = 25.0
 LINGER_S = 0.2

@@ -8,12 +8,12 @@ from typing import Any, TypedDict
 
 from django.db.models import Max, Min, Sum
 
-from rounds import blobs
 from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
 from rounds.rehearsal.banks import TABLES
 from rounds.selectors.privacy import epsilon_after
+from rounds.storage import blobs
 
 
 class RoundFigures(TypedDict):

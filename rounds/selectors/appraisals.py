@@ -15,7 +15,7 @@ from clientagent.wire.evaluation import Confusion, Tally, bounded_auc, confusion
 from clientagent.wire.evaluation.probability import wilson
 from clientagent.wire.messages import Appraisal as AppraisalDocument
 from clientagent.wire.messages import Gain, GroupCounts
-from rounds import palette
+from rounds.figures import palette
 from rounds.models import Appraisal, ModelVersion, Seat, Update
 from rounds.selectors.evaluation import Holder
 from rounds.selectors.scope import Audience

@@ -10,8 +10,8 @@ from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from clientagent.wire.plan import Plan
-from rounds import palette
-from rounds.effects import flat
+from rounds.figures import palette
+from rounds.forms.effects import flat
 from rounds.models import ModelVersion, Project, Round, Update
 from rounds.selectors.evaluation import Holder, scores_of
 from rounds.selectors.scope import Audience, version_for

@@ -19,7 +19,7 @@ from clientagent.wire.evaluation import (
     tally_of,
 )
 from clientagent.wire.messages import EvaluationCounts, SplitCounts
-from rounds import palette
+from rounds.figures import palette
 from rounds.models import Evaluation, ModelVersion
 from rounds.selectors.scope import Audience
 

@@ -9,8 +9,8 @@ from clientagent.wire.messages.preprocessing import AnyCategorical, AnyNumeric, 
 from clientagent.wire.scorecard import MISSING, OTHER, Card, Line, Scorecard, bins_of, scorecard
 from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import layout_of
-from rounds import blobs
 from rounds.models import ModelVersion
+from rounds.storage import blobs
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from audit.models import Chain
 from institutions.models import Agent, Institution
 from institutions.selectors import pending_agents
-from rounds import palette
+from rounds.figures import palette
 from rounds.lifecycle import RUN_OPEN, RunState
 from rounds.models import Plan, PlanDecision, PortalApproval, Project, Receipt, Run, Seat
 from rounds.selectors.events import Line, exceptions

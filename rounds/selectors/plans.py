@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from institutions.models import Institution
-from rounds import palette
+from rounds.figures import palette
 from rounds.models import Plan, PlanDecision, PortalApproval, Project
 from rounds.selectors.scope import Audience
 

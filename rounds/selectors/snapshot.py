@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 
 from audit.selectors import head_of
 from clientagent.wire.plan import Plan as PlanSchema
-from rounds import palette
+from rounds.figures import palette
 from rounds.lifecycle import RUN_ENDED, RunState
 from rounds.models import Participation, Round, Run, Seat, Update
 from rounds.selectors import series

@@ -15,10 +15,10 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from rounds import blobs, deltas, parts
 from rounds.lifecycle import RUN_ENDED, RoundState
 from rounds.models import Blob, Round, Run, Update, Upload
 from rounds.services.moves import lock_run, record
+from rounds.storage import blobs, deltas, parts
 
 GRACE = timedelta(hours=24)
 

@@ -12,8 +12,8 @@ from clientagent.wire.canonical import canonical, parse_json, sha256_hex
 from clientagent.wire.errors import Malformed, NotAllowed, TooLarge
 from clientagent.wire.leakage import LeakTest
 from institutions.models import Institution
-from rounds.leak_tables import LeakReport
 from rounds.models import Plan
+from rounds.models.leakage import LeakReport
 from rounds.services.moves import actor_of
 
 MAX_BYTES, MOST_REPORTS = 64 * 1024, 50

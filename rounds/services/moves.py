@@ -11,6 +11,7 @@ from audit.services import append
 from clientagent.wire.errors import IllegalMove
 from rounds import crashing, live
 from rounds.clock import now
+from rounds.engine.wake import poke
 from rounds.lifecycle import (
     COHORT_LIVE,
     CohortEvent,
@@ -24,7 +25,6 @@ from rounds.lifecycle import (
     next_run_state,
 )
 from rounds.models import Cohort, Round, Run
-from rounds.wake import poke
 
 
 def hold_run(run_id: Any) -> None:

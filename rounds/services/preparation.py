@@ -18,7 +18,7 @@ from clientagent.wire.strategies import require_solvable
 from clientagent.wire.tensors import Layout
 from clientagent.wire.weights import initial_blocks, layout_of
 from institutions.portal_key import portal_key
-from rounds import blobs, crashing, live
+from rounds import crashing, live
 from rounds.algorithms.preprocessing import pool_statistics
 from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
@@ -26,6 +26,7 @@ from rounds.lifecycle import RunEvent
 from rounds.models import Blob, ModelVersion, Run, Seat
 from rounds.services.moves import move_run, record
 from rounds.services.rounds import open_round
+from rounds.storage import blobs
 
 
 @transaction.atomic(durable=True)

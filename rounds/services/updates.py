@@ -30,7 +30,7 @@ from clientagent.wire.strategies import LOSSES_COUNT, STEPS_COUNT, steps_of, upl
 from clientagent.wire.tensors import Layout, check_file
 from clientagent.wire.weights import layout_of
 from institutions.authentication import AgentIdentity
-from rounds import blobs, crashing
+from rounds import crashing
 from rounds.clock import now
 from rounds.lifecycle import WORKING, Phase
 from rounds.models import Blob, Evaluation, ModelVersion, Participation, Receipt, Round, Run, Update
@@ -39,6 +39,7 @@ from rounds.services.buffer import destination
 from rounds.services.masked import check_masked, is_in_time, is_masked, take_masked
 from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
+from rounds.storage import blobs
 
 
 def layout_for(run: Run) -> Layout:

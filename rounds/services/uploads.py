@@ -15,7 +15,7 @@ from clientagent.wire.errors import DigestMismatch, Malformed, NotFound, Refusal
 from clientagent.wire.messages import UpdateManifest
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds import blobs, crashing, parts
+from rounds import crashing
 from rounds.clock import now
 from rounds.models import Receipt, Upload, UploadPart
 from rounds.services.masked import be_patient_with
@@ -29,6 +29,7 @@ from rounds.services.updates import (
     open_manifest,
     repeated,
 )
+from rounds.storage import blobs, parts
 
 
 @transaction.atomic(durable=True)

@@ -9,10 +9,10 @@ from django.views.decorators.http import require_GET
 
 from institutions.permissions import require_role
 from institutions.tables import asked
-from rounds import palette
-from rounds.comparison_figures import learning_figure
-from rounds.evaluation_figures import Line, probability_figure, ranking_figures
-from rounds.figures import Figure
+from rounds.figures import palette
+from rounds.figures.comparison import learning_figure
+from rounds.figures.evaluation import Line, probability_figure, ranking_figures
+from rounds.figures.run import Figure
 from rounds.selectors.compare import Comparison, compare, parse_keys
 from rounds.selectors.lists import project_rows
 from rounds.selectors.registry import registered

@@ -14,11 +14,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from clientagent.wire.errors import Refusal
 from institutions.models import Role
 from institutions.permissions import institution_of, require_role
-from rounds import plan_form, services
-from rounds.effects import differences, effects_of
+from rounds import services
+from rounds.forms import plan as plan_form
+from rounds.forms.effects import differences, effects_of
+from rounds.forms.plan import PlanForm, shown
+from rounds.forms.schema import sections
 from rounds.models import Plan, Project
-from rounds.plan_form import PlanForm, shown
-from rounds.plan_schema import sections
 from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.privacy import outlooks
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs

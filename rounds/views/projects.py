@@ -12,8 +12,9 @@ from clientagent.wire.errors import Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
 from institutions.tables import asked, ordering, page_of
-from rounds import palette, services
-from rounds.forms import ProjectForm
+from rounds import services
+from rounds.figures import palette
+from rounds.forms.project import ProjectForm
 from rounds.models import Project
 from rounds.selectors.lists import plan_rows, project_rows, run_rows, version_rows
 from rounds.selectors.privacy import lines

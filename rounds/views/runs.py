@@ -16,9 +16,10 @@ from clientagent.wire.errors import Malformed, Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
 from institutions.tables import asked, ordering, page_of
-from rounds import exports, services
+from rounds import services
 from rounds.drawing import charts_key, charts_message, parts_of
-from rounds.exports import attached
+from rounds.exports import downloads
+from rounds.exports.downloads import attached
 from rounds.lifecycle import RunState
 from rounds.models import Run
 from rounds.selectors.lists import run_rows
@@ -168,7 +169,7 @@ def _seconds(text: str) -> int:
 @require_role(Role.ADMINISTRATOR, Role.AUDITOR)
 def history_json(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = run_for(audience_of(request.user), run_id)
-    response = JsonResponse(exports.history(run), json_dumps_params={"ensure_ascii": False, "indent": 1})
+    response = JsonResponse(downloads.history(run), json_dumps_params={"ensure_ascii": False, "indent": 1})
     return attached(response, f"{file_name(run)}.json")
 
 
@@ -176,7 +177,7 @@ def history_json(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 @require_role(Role.ADMINISTRATOR, Role.AUDITOR)
 def history_csv(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = run_for(audience_of(request.user), run_id)
-    response = HttpResponse(exports.history_csv(run), content_type="text/csv; charset=utf-8")
+    response = HttpResponse(downloads.history_csv(run), content_type="text/csv; charset=utf-8")
     return attached(response, f"{file_name(run)}.csv")
 
 

@@ -11,14 +11,14 @@ from django.views.decorators.http import require_GET
 
 from institutions.permissions import require_role
 from institutions.tables import asked
-from rounds import palette
 from rounds.api.files import stream_version
-from rounds.bundles import stream_bundle
-from rounds.evaluation_figures import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
-from rounds.exports import attached, evaluation, features_csv, file_stem
-from rounds.figures import Figure
-from rounds.gain_figures import gain_figure, groups_figure
-from rounds.model_card import card_of
+from rounds.exports.bundles import stream_bundle
+from rounds.exports.downloads import attached, evaluation, features_csv, file_stem
+from rounds.exports.model_card import card_of
+from rounds.figures import palette
+from rounds.figures.evaluation import Line, distribution_figure, probability_figure, ranking_figures, separation_figure
+from rounds.figures.gains import gain_figure, groups_figure
+from rounds.figures.run import Figure
 from rounds.selectors.appraisals import appraisals_of, group_lines
 from rounds.selectors.evaluation import Chosen, Holder, Scores, choose
 from rounds.selectors.features import features_page

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clientagent.preprocess import Inputs
+from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.wire.messages.privacy import Kind, Mechanism, PrivacyEvent
 from clientagent.wire.plan import Plan, parse_plan

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.appraisal import groups_of, sends_counts, sends_gain, wants_appraisal
-from clientagent.comparison import auc_estimate, auc_gain, placements
 from clientagent.data.table import Categories
-from clientagent.evaluation import score
-from clientagent.preprocess import Inputs
+from clientagent.evaluation.appraisal import groups_of, sends_counts, sends_gain, wants_appraisal
+from clientagent.evaluation.comparison import auc_estimate, auc_gain, placements
+from clientagent.evaluation.scores import score
+from clientagent.preparation.preprocess import Inputs
 from clientagent.wire.messages import MOST_GROUPS
 from clientagent.wire.weights import initial_weights
 from tests.agent.tables import plan_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.cells import count_cells, grid_points, resolution_of
+from clientagent.preparation.cells import count_cells, grid_points, resolution_of
 from clientagent.wire.grid import rounded_to_grid
 from tests.agent.tables import plan_of
 

@@ -7,11 +7,11 @@ import io
 import numpy as np
 import pytest
 
-from clientagent.contribution import contribute, outgoing
-from clientagent.memory import Memory, own_layout
-from clientagent.newton import logistic_sums, optimum
-from clientagent.preprocess import Inputs
-from clientagent.strategies import Given
+from clientagent.preparation.preprocess import Inputs
+from clientagent.training.contribution import contribute, outgoing
+from clientagent.training.memory import Memory, own_layout
+from clientagent.training.newton import logistic_sums, optimum
+from clientagent.training.strategies import Given
 from clientagent.wire.codecs import decode
 from clientagent.wire.errors import OwnStateLost
 from clientagent.wire.plan import Plan

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clientagent.data import Categories, Table, split_rows
-from clientagent.drift import Basis, Drift, drift_of, population_stability
-from clientagent.statistics import statistics_report
+from clientagent.preparation.drift import Basis, Drift, drift_of, population_stability
+from clientagent.preparation.statistics import statistics_report
 from rounds.algorithms.preprocessing import pool_statistics
 from tests.agent.given import run_agent, write_table
 from tests.agent.tables import plan_of, random_table

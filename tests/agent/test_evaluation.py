@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.evaluation import evaluate, losses, probabilities, score, split_counts
-from clientagent.preprocess import Inputs, Prepared
+from clientagent.evaluation.scores import evaluate, losses, probabilities, score, split_counts
+from clientagent.preparation.preprocess import Inputs, Prepared
 from clientagent.wire.errors import NotFinite
 from clientagent.wire.metrics import auc, count, from_sparse, metrics_of
 from clientagent.wire.weights import initial_weights

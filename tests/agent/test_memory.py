@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clientagent.memory import Memory, own_layout
+from clientagent.training.memory import Memory, own_layout
 from clientagent.wire.errors import OwnStateLost, Truncated
 from clientagent.wire.plan import STRATEGIES
 from clientagent.wire.tensors import Layout

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clientagent.data import Categories, Table, split_rows
-from clientagent.preprocess import check_spec, prepare, preprocess
+from clientagent.preparation.preprocess import check_spec, prepare, preprocess
 from clientagent.wire.errors import ManifestMismatch
 from clientagent.wire.messages import CategoricalInput, NumericInput, PreprocessingSpec
 from clientagent.wire.plan import Plan

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.evaluation import score
-from clientagent.preprocess import Inputs
+from clientagent.evaluation.scores import score
+from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.clipped import ClippedSum, clip_factors
 from clientagent.privacy.dense import DenseGradients

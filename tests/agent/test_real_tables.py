@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from clientagent.data import read_table, split_rows
-from clientagent.evaluation import mean_loss, score
-from clientagent.preprocess import Inputs, Prepared, prepare
+from clientagent.evaluation.scores import mean_loss, score
+from clientagent.preparation.preprocess import Inputs, Prepared, prepare
+from clientagent.preparation.statistics import statistics_report
 from clientagent.rehearsal import draft, split
 from clientagent.rehearsal.reference import best_of, exact_auc
-from clientagent.statistics import statistics_report
-from clientagent.training import train
+from clientagent.training.local import train
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.weights import initial_weights
 from rounds.algorithms.preprocessing import pool_statistics

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from clientagent.attribution import _gradient, attribute, baseline_of, feature_slices
 from clientagent.data import Categories, Table, split_rows
-from clientagent.evaluation import score
+from clientagent.evaluation.scores import score
 from clientagent.models import build, load_flat
-from clientagent.preprocess import preprocess
-from clientagent.reasons import CATALOGUE, Kind, read_wording
-from clientagent.scoring import Scorer, Wish
-from clientagent.statistics import statistics_report
-from clientagent.stored import StoredModel
+from clientagent.preparation.preprocess import preprocess
+from clientagent.preparation.statistics import statistics_report
+from clientagent.scoring.attribution import _gradient, attribute, baseline_of, feature_slices
+from clientagent.scoring.reasons import CATALOGUE, Kind, read_wording
+from clientagent.scoring.scorer import Scorer, Wish
+from clientagent.scoring.stored import StoredModel
 from clientagent.wire.errors import PolicyInvalid
 from clientagent.wire.scorecard import scorecard
 from clientagent.wire.weights import layout_of

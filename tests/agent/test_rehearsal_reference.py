@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clientagent.data import read_table, split_rows
+from clientagent.preparation.statistics import statistics_report
 from clientagent.rehearsal import reference, split
 from clientagent.rehearsal.reference import exact_auc, exact_ks
-from clientagent.statistics import statistics_report
 from clientagent.wire.canonical import canonical
 from clientagent.wire.errors import Malformed, Refusal
 from clientagent.wire.plan import Plan

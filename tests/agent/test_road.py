@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clientagent.history.verify import verify_history
 from clientagent.receipts import audit
-from clientagent.verify import verify_history
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.messages import UpdateManifest
 from clientagent.wire.signing import parse

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientagent.data import Categories, split_rows
-from clientagent.statistics import categorical_statistics, numeric_statistics, statistics_report
+from clientagent.preparation.statistics import categorical_statistics, numeric_statistics, statistics_report
 from clientagent.wire.messages import CategoricalStatistics, StatisticsReport
 from tests.agent.tables import plan_of, random_table
 

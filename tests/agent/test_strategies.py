@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clientagent.compression import compress
-from clientagent.corrections import Corrector
-from clientagent.newton import logistic_sums
-from clientagent.strategies import Correction, Given, beside, correction, own_after, personal_start
+from clientagent.training.compression import compress
+from clientagent.training.corrections import Corrector
+from clientagent.training.newton import logistic_sums
+from clientagent.training.strategies import Correction, Given, beside, correction, own_after, personal_start
 from clientagent.wire.plan import Compression, Plan
 from clientagent.wire.tensors import Layout, pack
 from tests.wire.given import a_plan

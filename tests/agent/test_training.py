@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from clientagent import models
-from clientagent.closed_form import LogisticTrainer
-from clientagent.evaluation import mean_loss, score
-from clientagent.optimisers import LayerAdam
-from clientagent.preprocess import Inputs
-from clientagent.strategies import Correction
-from clientagent.training import LocalTraining, Trainer, class_weights, train, trainer_of
+from clientagent.evaluation.scores import mean_loss, score
+from clientagent.preparation.preprocess import Inputs
+from clientagent.training.closed_form import LogisticTrainer
+from clientagent.training.local import LocalTraining, Trainer, class_weights, train, trainer_of
+from clientagent.training.optimisers import LayerAdam
+from clientagent.training.strategies import Correction
 from clientagent.wire.errors import NotFinite, PlanUnsupported, TensorsMismatch
 from clientagent.wire.plan import Plan
 from clientagent.wire.weights import initial_weights, layout_of
@@ -70,7 +70,7 @@ def test_an_mlp_finds_what_a_logistic_model_cannot() -> None:
 
 def test_no_epochs_return_the_base_and_import_no_torch() -> None:
     code = (
-        "import sys, numpy as np; from clientagent.training import train; from clientagent.preprocess import Inputs\n"
+        "import sys, numpy as np; from clientagent.training.local import train; from clientagent.preparation.preprocess import Inputs\n"
         "from clientagent import evaluation, statistics\n"
         "from tests.agent.tables import plan_of\n"
         "rows = Inputs(np.zeros((3, 2), np.float32), np.zeros(3, np.int8))\n"
@@ -225,7 +225,7 @@ def test_closed_form_takes_the_steps_that_torch_takes(optimiser: str, changes: d
 def test_a_logistic_model_is_trained_without_torch() -> None:
     code = (
         "import sys; from tests.agent.tables import plan_of, random_table\n"
-        "import numpy as np; from clientagent.training import train; from clientagent.preprocess import Inputs\n"
+        "import numpy as np; from clientagent.training.local import train; from clientagent.preparation.preprocess import Inputs\n"
         "rows = Inputs(np.ones((30, 2), np.float32), np.arange(30, dtype=np.int8) % 2)\n"
         "plan = plan_of(model__family='scorecard')\n"
         "assert train(plan, np.zeros(3, np.float32), rows, round_number=1, seed=0).steps == 1\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clientagent.verify import verify_history
+from clientagent.history.verify import verify_history
 from clientagent.wire.canonical import canonical, digest_of
 from clientagent.wire.errors import LedgerBroken, Malformed, PortalKeyMismatch, Refusal, SignatureInvalid
 from clientagent.wire.ledger import GENESIS, Entry, seal

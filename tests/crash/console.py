@@ -100,9 +100,9 @@ def act(verb: str, run: str, **said: Any) -> None:
 
 
 def advance(run: str) -> None:
-    from rounds import engine
+    from rounds.engine import steps
 
-    engine.advance(run)
+    steps.advance(run)
 
 
 def race(verb: str, round_: int, at: float) -> bool:
@@ -195,8 +195,8 @@ def replay(run: str) -> list[tuple[str, str]]:
     from clientagent.wire.messages import AggregationManifest
     from clientagent.wire.tensors import pack, unpack
     from clientagent.wire.weights import layout_of
-    from rounds import blobs
     from rounds.models import Run
+    from rounds.storage import blobs
 
     row = Run.objects.get(pk=run)
     layout = layout_of(row.plan.document, row.inputs)
@@ -218,8 +218,8 @@ def _opened(round_: Any) -> Any:
     import numpy as np
 
     from clientagent.wire.masking import array_reader, open_sum, remaining_masks
-    from rounds import blobs
     from rounds.selectors.cohorts import collector_of
+    from rounds.storage import blobs
 
     collector = collector_of(round_.cohorts.get(stage="done"))
     vectors = [np.frombuffer(b"".join(blobs.read(digest)), "<u4") for digest in collector.inputs.values()]
@@ -230,8 +230,8 @@ def _opened(round_: Any) -> Any:
 
 def damaged_blobs() -> list[str]:
     """Digests that rows name and whose bytes are not there, or are others."""
-    from rounds import blobs
     from rounds.models import Blob
+    from rounds.storage import blobs
 
     def digest_on_disk(digest: str) -> str:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 
-from clientagent.compression import compress
+from clientagent.training.compression import compress
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.plan import Plan, parse_plan
@@ -17,8 +17,10 @@ from clientagent.wire.signing import Document, Signed, sign_document
 from clientagent.wire.strategies import STEPS_COUNT, steps_of, uplink_layout
 from clientagent.wire.tensors import Array, unpack
 from clientagent.wire.weights import layout_of
-from rounds import blobs, engine, services
+from rounds import services
+from rounds.engine import steps
 from rounds.models import Project, Run
+from rounds.storage import blobs
 from tests.cast import Bank
 
 API = "/api/v1"
@@ -146,7 +148,7 @@ class Federation:
     banks: list[ScriptedBank]
 
     def advance(self) -> Run:
-        engine.advance(str(self.run.pk))
+        steps.advance(str(self.run.pk))
         self.run.refresh_from_db()
         return self.run
 

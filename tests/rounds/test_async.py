@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from audit.selectors import verify
-from clientagent.verify import verify_history
+from clientagent.history.verify import verify_history
 from clientagent.wire.errors import LedgerBroken
 from rounds import services
 from rounds.clock import now
-from rounds.exports import history
+from rounds.exports.downloads import history
 from rounds.models import Round, Run, Update
 from tests.rounds.scripted import Federation, make_federation, weights_of
 

@@ -9,8 +9,8 @@ from audit.models import Entry
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Layout, pack
-from rounds import blobs
 from rounds.models import Participation, Update
+from rounds.storage import blobs
 from tests.rounds.scripted import ScriptedBank
 
 pytestmark = pytest.mark.django_db

@@ -7,16 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from clientagent.verify import verify_history
+from clientagent.history.verify import verify_history
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.errors import DigestMismatch, PlanInvalid, PlanUnsupported
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.tensors import unpack
 from clientagent.wire.weights import layout_of
-from rounds import aggregation, blobs, exports
+from rounds.engine import aggregation
+from rounds.exports import downloads
 from rounds.models import PrivacyAccount, Round
 from rounds.selectors.privacy import epsilon_after
+from rounds.storage import blobs
 from tests.cast import browser
 from tests.rounds.scripted import Federation, make_federation, weights_of
 
@@ -117,4 +119,4 @@ def test_the_history_of_a_noised_run_verifies_without_the_portal(noised):
         assert bank.evaluate(bank.work()).status_code == 200
     noised.advance()
     assert noised.run.state == "finished"
-    verify_history(json.dumps(exports.history(noised.run)).encode())
+    verify_history(json.dumps(downloads.history(noised.run)).encode())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.cells import count_cells
+from clientagent.preparation.cells import count_cells
 from rounds.algorithms.binning import even_levels, merged_edges, monotonic_edges, quantile_edges, sound_bins
 from rounds.algorithms.cells import PooledCells, pool_cells
 from rounds.algorithms.evidence import evidence_of, information_value, weights_of_evidence

@@ -15,11 +15,12 @@ from clientagent.wire.errors import IllegalMove
 from clientagent.wire.masking import dequantise
 from clientagent.wire.messages import UploadRequest, WorkRefusal
 from clientagent.wire.tensors import unpack
-from rounds import blobs, services
+from rounds import services
 from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
 from rounds.services.updates import layout_for
+from rounds.storage import blobs
 from tests.cast import browser, make_bank
 from tests.rounds.masked import masked, ready, talk
 from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from audit.selectors import entries_of, verify
-from rounds import blobs, services
+from rounds import services
 from rounds.clock import now
 from rounds.models import Blob, ModelVersion, Update
+from rounds.storage import blobs
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(days=2)

@@ -8,7 +8,7 @@ from clientagent.wire.ledger import GENESIS, extend
 from clientagent.wire.messages import Head
 from clientagent.wire.signing import open_signed
 from institutions.portal_key import portal_key
-from rounds.exports import history, history_csv
+from rounds.exports.downloads import history, history_csv
 from tests.rounds.scripted import API
 
 pytestmark = pytest.mark.django_db

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from clientagent.story import Story
-from clientagent.verify import History, verify_history
+from clientagent.history.story import Story
+from clientagent.history.verify import History, verify_history
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.messages import PlanDocument, RunManifest
 from clientagent.wire.plan import parse_plan
 from clientagent.wire.signing import parse
-from rounds import blobs, services
+from rounds import services
 from rounds.api import hot
 from rounds.clock import now
-from rounds.exports import history
+from rounds.exports.downloads import history
 from rounds.models import Cohort
+from rounds.storage import blobs
 from tests.rounds.masked import finish_masked, masked
 from tests.rounds.scripted import make_federation
 

@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("moto", reason="moto, which speaks S3 on loopback, is not installed")
 
 from clientagent.wire.errors import DigestMismatch
-from rounds import blobs, remote, services
+from rounds import services
 from rounds.clock import now
 from rounds.models import Blob, ModelVersion, Update
+from rounds.storage import blobs, remote
 from tests.rounds.scripted import make_federation
 
 pytestmark = [pytest.mark.django_db]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from clientagent.data import Categories, Table, split_rows
-from clientagent.preprocess import check_spec, preprocess
-from clientagent.statistics import statistics_report
+from clientagent.preparation.preprocess import check_spec, preprocess
+from clientagent.preparation.statistics import statistics_report
 from clientagent.wire.errors import ManifestMismatch, PlanInvalid, StatisticsInvalid
 from clientagent.wire.messages import PreprocessingSpec, StatisticsReport
 from clientagent.wire.plan import Plan, parse_plan

@@ -16,7 +16,8 @@ from django.db import connection
 
 from audit.selectors import entries_of, verify
 from clientagent.wire.errors import IllegalMove, Refusal
-from rounds import engine, services
+from rounds import services
+from rounds.engine import steps
 from rounds.models import Receipt, Registration, Reign, Round, Run, Update
 
 RACERS = 8
@@ -71,7 +72,7 @@ class TestThreads:
         assert only_round(full).lease_owner == f"w{outcomes.index(True)}"
 
     def test_one_is_promoted(self, full, admin):
-        engine.advance(str(full.pk))
+        steps.advance(str(full.pk))
         versions = list(full.versions.all())
         for version in versions:
             services.register_version(version=version, user=admin, reason="a race")
@@ -85,7 +86,7 @@ class TestThreads:
         assert Registration.objects.filter(status="champion").count() == Reign.objects.filter(until_at=None).count() == 1
 
     def test_one_computes_and_publishes(self, full):
-        race(*[lambda: engine.advance(str(full.pk))] * RACERS)
+        race(*[lambda: steps.advance(str(full.pk))] * RACERS)
         assert full.versions.filter(number=1).count() == 1
         assert kinds(full).count("version_published") == 2  # the initial weights are the other
         assert list(full.rounds.values_list("number", "state")) == [(1, "published"), (2, "open")]
@@ -100,7 +101,7 @@ class TestThreads:
 
     def test_stopping_against_all(self, full, admin):
         stop = [lambda: services.stop_run(run=full, user=admin, reason="race")] * 3
-        outcomes = race(*stop, *[lambda: engine.advance(str(full.pk))] * 3)
+        outcomes = race(*stop, *[lambda: steps.advance(str(full.pk))] * 3)
         assert sum(isinstance(outcome, IllegalMove) for outcome in outcomes[:3]) == 2
         full.refresh_from_db()
         assert full.state == "stopped"
@@ -132,7 +133,7 @@ class TestThreads:
         sent = [bank.update(run, bank.work(), bank.difference(run, 1)) for bank in banks]
         for bank, one in zip(banks[:2], sent, strict=False):
             assert bank.send(*one).status_code == 200
-        answer, *_ = race(lambda: banks[2].send(*sent[2]), *[lambda: engine.advance(str(run.pk))] * 3)
+        answer, *_ = race(lambda: banks[2].send(*sent[2]), *[lambda: steps.advance(str(run.pk))] * 3)
         outcome = answer.json()["receipt"]["document"]["outcome"]
         counted = {entry["institution"] for entry in run.rounds.get(number=1).aggregation["entries"]}
         assert (banks[2].slug in counted) == (outcome == "accepted")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from clientagent.wire.plan import Strategy as StrategyPart
-from rounds import blobs, sharing
 from rounds.algorithms.blocks import Job, RoundFiles, Sink, aggregate
 from rounds.algorithms.files import FlatFile, Uploads
 from rounds.algorithms.registry import strategy_named
 from rounds.clock import now
+from rounds.engine import sharing
 from rounds.models import Round
 from rounds.services.collection import collect
+from rounds.storage import blobs
 from tests.rounds.rows import facts_of
 
 PARAMETERS, BANKS = 10_007, 5

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from audit.models import Entry
-from clientagent.verify import verify_history
+from clientagent.history.verify import verify_history
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.codecs import apply_delta
 from clientagent.wire.errors import LedgerBroken
@@ -19,13 +19,14 @@ from clientagent.wire.plan import STRATEGIES
 from clientagent.wire.strategies import server_layout, uplink_layout
 from clientagent.wire.tensors import pack, unpack
 from clientagent.wire.weights import layout_of
-from rounds import blobs, deltas, services
-from rounds.aggregation import aggregate_round
+from rounds import services
 from rounds.clock import now
-from rounds.exports import history
+from rounds.engine.aggregation import aggregate_round
+from rounds.exports.downloads import history
 from rounds.models import Blob, ModelVersion, Round, Update
 from rounds.services.collection import forget_updates
 from rounds.services.updates import layout_for
+from rounds.storage import blobs, deltas
 from tests.rounds.scripted import Federation, make_federation, streamed
 
 pytestmark = pytest.mark.django_db

@@ -12,9 +12,10 @@ import pytest
 from clientagent.wire.canonical import canonical
 from clientagent.wire.errors import NotFound
 from clientagent.wire.messages import UploadComplete, UploadRequest
-from rounds import blobs, parts, services
+from rounds import services
 from rounds.clock import now
 from rounds.models import Round, Update, Upload
+from rounds.storage import blobs, parts
 from tests.rounds.scripted import API, ScriptedBank, make_federation
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from rounds.wake import Nearby
+from rounds.engine.wake import Nearby
 
 
 def test_words_that_come_during_a_look_are_one_look_more():

@@ -12,7 +12,7 @@ import pytest
 from django.urls import reverse
 
 from clientagent.data import Categories, Table, split_rows
-from clientagent.statistics import statistics_report
+from clientagent.preparation.statistics import statistics_report
 from tests.cast import browser
 from tests.rounds.scripted import Federation, ScriptedBank, make_federation
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from clientagent.wire.plan import Plan
-from rounds.plan_sentences import SENTENCES
+from rounds.forms.sentences import SENTENCES
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = ROOT / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"

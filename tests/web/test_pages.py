@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from audit import guard
 from audit.models import Chain, Entry
-from rounds import exports
+from rounds.exports import downloads
 from rounds.models import Run
 from tests.cast import browser
 from tests.rounds.scripted import streamed
@@ -128,8 +128,8 @@ def test_downloads_are_the_exports(finished, auditor) -> None:
     client, run = browser(auditor), finished.run
     response = client.get(reverse("rounds:run-history-json", args=[run.pk]))
     assert response["Content-Disposition"] == 'attachment; filename="retail-run-1-history.json"'
-    assert json.loads(response.content)["entries"] == json.loads(json.dumps(exports.history(run)))["entries"]
-    assert client.get(reverse("rounds:run-history-csv", args=[run.pk])).content.decode() == exports.history_csv(run)
+    assert json.loads(response.content)["entries"] == json.loads(json.dumps(downloads.history(run)))["entries"]
+    assert client.get(reverse("rounds:run-history-csv", args=[run.pk])).content.decode() == downloads.history_csv(run)
 
 
 def test_the_weights_of_a_version_are_the_bytes_of_its_digest(finished, north) -> None:

@@ -13,11 +13,12 @@ from django.urls import reverse
 from audit.models import Entry
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan, parse_plan
-from rounds import plan_form, services
-from rounds.effects import differences, effects_of
+from rounds import services
+from rounds.forms import plan as plan_form
+from rounds.forms.effects import differences, effects_of
+from rounds.forms.schema import MATTERS, all_fields, all_switches
 from rounds.models import Plan as PlanRow
 from rounds.models import Project
-from rounds.plan_schema import MATTERS, all_fields, all_switches
 from tests.cast import browser
 from tests.rounds.scripted import plan_document
 

@@ -1,0 +1,1 @@
+"""An auditor's reading of a downloaded history, without the portal."""

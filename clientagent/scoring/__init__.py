@@ -1,0 +1,1 @@
+"""Scores with reasons, from a stored and verified version."""

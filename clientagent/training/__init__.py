@@ -1,0 +1,1 @@
+"""What a bank makes of a round: local training under a strategy, and the vectors that leave."""

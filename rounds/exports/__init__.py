@@ -1,0 +1,1 @@
+"""What people take away: histories, tables, and versions bundled with their model card."""
