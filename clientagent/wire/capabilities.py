@@ -5,7 +5,6 @@ from __future__ import annotations
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 
-FAMILIES = ("logistic", "mlp", "scorecard")
 STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
     "ditto", "median", "trimmed_mean", "krum",
@@ -19,7 +18,6 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
     masked, bank = plan.privacy.secure_aggregation is not None, plan.privacy.institution_dp
     private = plan.privacy.record_dp is not None
     wishes = [
-        (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
         (bank is not None and bank.clip == "adaptive", "privacy.institution_dp.clip", "a number"),

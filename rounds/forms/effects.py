@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from clientagent.wire import capabilities
 from clientagent.wire.errors import Refusal
 from clientagent.wire.masking import threshold_for
 from clientagent.wire.plan import Feature, Plan
@@ -55,14 +54,13 @@ def update_bytes(plan: Plan) -> int:
     inputs, _known = expected_inputs(plan)
     codec = plan.compression
     each = BYTES_A_SENT_VALUE * codec.share if codec.codec == "topk" else BYTES_A_VALUE[codec.codec]
-    values = uplink_layout(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1
-    return round(each * values)
+    return round(each * uplink_layout(plan, inputs).parameters)
 
 
 def version_bytes(plan: Plan) -> int:
     """About how many bytes a version has."""
     inputs, _known = expected_inputs(plan)
-    return 4 * (layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1)
+    return 4 * layout_of(plan, inputs).parameters
 
 
 def _rounds(plan: Plan) -> Effect:
