@@ -149,6 +149,7 @@ class Worker:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
         if before := trained_before(terms.folder.attempts(order.round), order):
             data, said = before
+            self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
             ready = sign_document(said, self._home.key)
             work.wait_to_be_masked(data, ready)
             log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
@@ -240,7 +241,9 @@ class Worker:
 
         self._desk.update_leaving(manifest)
         if (plan := self._plan_of(order)) is not None:
-            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest)
+            masked = parse(UpdateManifest, manifest.document).masked
+            cohort = str(masked.document["rid"]) if masked else None
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, cohort=cohort)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
