@@ -180,7 +180,7 @@ def _banks(plan: Plan) -> list[Effect]:
         return [Effect("alert-triangle", refusal.sentence)]
     banks, masked = len(plan.participants), plan.privacy.secure_aggregation is not None
     honest = honest_banks(fewest_in_sum(plan, banks)) if masked else banks
-    words = {
+    words: dict[str, str | int] = {
         "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}",
         "times": f"{terms.noise_multiplier / math.sqrt(honest * banks):.2g}", "honest": honest, "spare": repeats_of(plan),
     }

@@ -23,5 +23,6 @@ __all__ = [
     "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "UPDATE",
     "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "clip_of", "cohort_terms", "counts", "dequantise",
     "evaluation_integers", "evaluation_segments", "fewest_in_sum", "file_reader", "is_rotated", "noised", "open_sum",
-    "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "rotated_bound", "threshold_for", "update_segments",
+    "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "rotated_bound",
+    "threshold_for", "update_segments",
 ]
