@@ -46,9 +46,24 @@ class Stop(Message):
 
 
 class OwnClipping(Message):
-    """The share of a private update's drawn rows whose gradients were cut: for this bank's eyes, as no noise covers it."""
+    """What clipping did to a private update's drawn rows: for this bank's eyes, as no noise covers it.
+
+    ``clip_share`` of their gradients were cut; ``mean_norm``: their norm before that, on average (None: an agent of before noted none).
+    """
 
     clip_share: float = Field(ge=0, le=1)
+    mean_norm: float | None = Field(None, ge=0)
+
+
+class OwnNorms(Message):
+    """L2 norms of one update as only this bank knows them: as it was trained, and as it left, under whatever mask.
+
+    ``clip``: what it was cut to for the privacy of the bank, None where nothing cuts it.
+    """
+
+    before: float = Field(ge=0)
+    after: float = Field(ge=0)
+    clip: float | None = Field(None, gt=0)
 
 
 class Consent(Message):
@@ -128,6 +143,14 @@ class WorkFolder:
         """Drop vectors and secrets of a work that is long answered for; what was said and signed stays."""
         for path in (self.update_path, self.plain_path, *self.path.glob("cohort-*")):
             path.unlink(missing_ok=True)
+
+    @property
+    def norms(self) -> OwnNorms | None:
+        """None for an update of before they were noted."""
+        return read_unsynced(self.path / "norms.json", OwnNorms)
+
+    def note_norms(self, norms: OwnNorms) -> None:
+        write_document(self.path / "norms.json", norms, sync=False)
 
     @property
     def receipt(self) -> Signed | None:

@@ -33,7 +33,7 @@ from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
-from clientagent.runs import WorkFolder
+from clientagent.runs import OwnNorms, WorkFolder
 from clientagent.training.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.training.strategies import Given
 from clientagent.training.warmup import Warmup
@@ -143,6 +143,7 @@ class Worker:
         if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
         terms.memory.keep(manifest.update_digest, order.round, out.own)
+        work.note_norms(_norms(out))
         work.finish(out.data, earlier or sign_document(manifest, self._home.key))
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
@@ -162,6 +163,7 @@ class Worker:
             plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
+        work.note_norms(_norms(out))
         work.wait_to_be_masked(out.data, ready)
         return ready
 
@@ -186,7 +188,7 @@ class Worker:
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
         out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
-        loss += "" if out.norm_before is None else f", norm {out.norm_before:.4g} before it was cut"
+        loss += "" if out.clip is None else f", norm {out.norm_before:.4g} before it was cut"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
         return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
@@ -331,6 +333,10 @@ def _sent_as(plan: Plan) -> Plan:
     if plan.privacy.secure_aggregation is None:
         return plan
     return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
+
+
+def _norms(out: Outgoing) -> OwnNorms:
+    return OwnNorms(before=out.norm_before, after=out.norm, clip=out.clip)
 
 
 def _environment(plan: Plan, made: Contribution) -> Environment:

@@ -12,6 +12,7 @@ from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import open_signed
 from clientagent.wire.tensors import unpack
 from tests.agent.given import POLICY, one_bank_plan, run_agent
+from tests.agent.test_cli import as_json, fedagent
 
 NOISED = {
     "training__epochs": 1, "strategy__weighting": "equal",
@@ -30,6 +31,22 @@ def test_updates_are_cut_and_booked(serve, bank):
     assert book.run(portal.run).updates == 2
     assert book.run(portal.run).closed
     assert 0 < book.epsilon() <= 8.0
+
+
+def test_receipts_tell_the_bank_what_was_cut_and_the_portal_does_not_know(serve, bank):
+    portal = serve(**NOISED)
+    home = bank(portal)
+    run_agent(home)
+    updates = [row for row in as_json("receipts", home=home)[1] if row["subject"] == "update"]
+    assert all(row["norm_before"] > row["bank"]["clip"] >= row["norm"] for row in updates)
+    assert [row["bank"]["clipped"] for row in updates] == [True, True]
+    spent = [row["bank"]["epsilon_of_run"] for row in updates]
+    assert 0 < spent[0] < spent[1] <= 8.0
+    assert spent[1] == ledger_of(home, "project:retail-credit").book.epsilon()
+    assert updates[1]["bank"]["epsilon_of_this"] == spent[1] - spent[0]
+    for row in updates:
+        assert f"{row['norm_before']:.10g}" not in str([one.document for one in portal.statements])
+        assert "this update was cut" in fedagent("receipts", row["id"], home=home).stdout
 
 
 def test_a_bank_whose_own_bound_is_too_small_declines(serve, bank):

@@ -71,7 +71,7 @@ def test_an_mlp_finds_what_a_logistic_model_cannot() -> None:
 def test_no_epochs_return_the_base_and_import_no_torch() -> None:
     code = (
         "import sys, numpy as np; from clientagent.training.local import train; from clientagent.preparation.preprocess import Inputs\n"
-        "from clientagent import evaluation, statistics\n"
+        "from clientagent.evaluation import scores; from clientagent.preparation import statistics\n"
         "from tests.agent.tables import plan_of\n"
         "rows = Inputs(np.zeros((3, 2), np.float32), np.zeros(3, np.int8))\n"
         "done = train(plan_of(training__epochs=0), np.ones(5, np.float32), rows, round_number=1, seed=0)\n"
