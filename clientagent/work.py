@@ -243,8 +243,7 @@ class Worker:
 
         self._desk.update_leaving(manifest)
         if (plan := self._plan_of(order)) is not None:
-            masked = parse(UpdateManifest, manifest.document).masked
-            cohort = str(masked.document["rid"]) if masked else None
+            cohort = parse(UpdateManifest, manifest.document).cohort
             self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, cohort=cohort)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)

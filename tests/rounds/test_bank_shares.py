@@ -20,6 +20,8 @@ from rounds.api import hot
 from rounds.exports.downloads import history
 from rounds.forms.effects import effects_of
 from rounds.models import Cohort, PrivacyAccount, PrivacyRelease, Round
+from rounds.models import Receipt as ReceiptRow
+from rounds.selectors import receipts
 from rounds.selectors.privacy import epsilon_after
 from rounds.services.updates import layout_for
 from rounds.storage import blobs
@@ -85,6 +87,14 @@ def test_a_vector_is_booked_when_it_is_in_the_cohort_whatever_becomes_of_it(shar
     account = PrivacyAccount.objects.get(institution__slug="north")
     assert (account.unit, account.seq, account.epsilon) == ("institution", 2, pytest.approx(again))
     assert "the bank as a whole" in browser(admin).get(f"/runs/{shared.run.pk}/").content.decode()
+
+
+def test_a_receipt_says_what_a_masked_vector_cost_its_bank(shared):
+    ready(shared)
+    talk(shared)
+    rows = ReceiptRow.objects.filter(subject="update").select_related("run__plan__project", "institution")
+    (cost,) = receipts.sent(rows.filter(institution__slug="north"))[0].costs
+    assert (cost.unit, cost.of_run) == ("institution", epsilon_after(shared.run, 1))
 
 
 def test_the_history_verifies_and_weaker_noise_in_it_is_found_out(shared):
