@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from clientagent.countersigned import check_receipt
 from clientagent.home import Home, StoredReceipt
-from clientagent.receipts import check_receipt
 from clientagent.transport import Transport, json_of
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.errors import DigestMismatch, NotFound, PlanHashMismatch, Truncated

@@ -33,7 +33,7 @@ from clientagent.privacy.releases import Release, Releases
 from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
-from clientagent.runs import WorkFolder
+from clientagent.runs import OwnNorms, WorkFolder
 from clientagent.training.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.training.strategies import Given
 from clientagent.training.warmup import Warmup
@@ -143,12 +143,14 @@ class Worker:
         if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
         terms.memory.keep(manifest.update_digest, order.round, out.own)
+        work.note_norms(_norms(out))
         work.finish(out.data, earlier or sign_document(manifest, self._home.key))
 
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
         if before := trained_before(terms.folder.attempts(order.round), order):
             data, said = before
+            self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
             ready = sign_document(said, self._home.key)
             work.wait_to_be_masked(data, ready)
             log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
@@ -161,6 +163,7 @@ class Worker:
             plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
+        work.note_norms(_norms(out))
         work.wait_to_be_masked(out.data, ready)
         return ready
 
@@ -185,7 +188,7 @@ class Worker:
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
         out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
-        loss += "" if out.norm_before is None else f", norm {out.norm_before:.4g} before it was cut"
+        loss += "" if out.clip is None else f", norm {out.norm_before:.4g} before it was cut"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
         return out, made, counts, private[0].statement(private[1].name, self._home.key) if private else None
 
@@ -240,7 +243,8 @@ class Worker:
 
         self._desk.update_leaving(manifest)
         if (plan := self._plan_of(order)) is not None:
-            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest)
+            cohort = parse(UpdateManifest, manifest.document).cohort
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, cohort=cohort)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
@@ -328,6 +332,10 @@ def _sent_as(plan: Plan) -> Plan:
     if plan.privacy.secure_aggregation is None:
         return plan
     return plan.model_copy(update={"compression": plan.compression.model_copy(update={"codec": "none"})})
+
+
+def _norms(out: Outgoing) -> OwnNorms:
+    return OwnNorms(before=out.norm_before, after=out.norm, clip=out.clip)
 
 
 def _environment(plan: Plan, made: Contribution) -> Environment:

@@ -11,6 +11,7 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("search/", search.search, name="search"),
     path("receipts/", home.receipts, name="receipts"),
+    path("receipts/<uuid:receipt_id>/", home.receipt, name="receipt"),
     path("projects/", projects.project_list, name="projects"),
     path("projects/new/", projects.project_new, name="project-new"),
     path("projects/<slug:slug>/", projects.project_detail, name="project"),

@@ -184,11 +184,16 @@ def _chain(cast: Cast) -> dict[str, Any]:
     return {"chain": cast.run.chain}
 
 
+def _receipt(cast: Cast) -> dict[str, Any]:
+    return {"receipt_id": cast.run.receipts.filter(institution=cast.north.institution, subject="update").get().pk}
+
+
 _ID = str(uuid.UUID(int=0))
 ROUNDS = {
     "rounds:home": Access(MEMBERS),
     "rounds:search": Access(MEMBERS),
     "rounds:receipts": Access(OPERATORS),
+    "rounds:receipt": Access(PARTY, args=_receipt),
     "rounds:projects": Access(MEMBERS),
     "rounds:project-new": Access(ADMINS, ADMINS),
     "rounds:project": Access(PARTY, args=_project),

@@ -17,10 +17,14 @@ SAFETY = 1 - 2.0**-12
 
 @dataclass(frozen=True)
 class ClippedSum:
-    """``total`` (parameters,) sums gradients of norm at most the clip, in the model's metric; ``clipped`` records were cut."""
+    """``total`` (parameters,) sums gradients of norm at most the clip, in the model's metric; ``clipped`` records were cut.
+
+    ``norms``: what the gradients' norms add up to before that, of those that have one.
+    """
 
     total: Floats
     clipped: int
+    norms: float = 0.0
 
 
 class ClippedGradients(Protocol):

@@ -46,8 +46,9 @@ class DenseGradients:
             errors = self._backward(tensors, activations, masks, labels)
             norms = self._norms(activations, errors)
         factors = clip_factors(norms, clip)
-        sums = self._sums(activations, errors, factors, np.isfinite(norms))
-        return ClippedSum(sums, int(np.count_nonzero(factors < 1)))
+        usable = np.isfinite(norms)
+        sums = self._sums(activations, errors, factors, usable)
+        return ClippedSum(sums, int(np.count_nonzero(factors < 1)), float(norms[usable].sum(dtype=np.float64)))
 
     # ------------------------------------------------------------------ forwards
     def _forward(self, tensors: dict[str, Array], rows: Array, stream: Stream) -> tuple[list[Array], list[Array]]:

@@ -32,13 +32,15 @@ Pull = Callable[[Floats], Floats]
 class PrivateTraining:
     """``update`` is new minus base, float32 (parameters,), and may leave the bank once its event is booked.
 
-    ``clip_share``, the share of drawn records whose gradients were cut, is for this bank's own receipt: it carries no noise.
+    ``clip_share``, the share of drawn records whose gradients were cut, and ``mean_norm``, their norm before that on average, are for
+    this bank's own receipt: they carry no noise.
     """
 
     update: Array
     steps: int
     seconds: float
     clip_share: float
+    mean_norm: float
 
 
 def train_privately(
@@ -54,19 +56,19 @@ def train_privately(
     weights = base.astype(np.float64)
     stepper = stepper_of(plan, learning_rate(plan, round_number), noise=_noise(gradients, terms))
     drawing, noising, dropping = (stream.child(name) for name in ("rows", "noise", "dropout"))
-    drawn = cut = 0
+    drawn, cut, norms = 0, 0, 0.0
     for step in range(terms.steps):
         rows = draw(len(labels), terms.sampling_rate, drawing)
         summed = gradients(_narrow(weights), inputs.matrix[rows], labels[rows], clip=terms.clip, stream=dropping)
         gradient = (summed.total / terms.expected_batch) + noising.gaussian(len(base)) * stepper.noise
         weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
-        drawn, cut = drawn + len(rows), cut + summed.clipped
+        drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
         if progress:
             progress(*_where(step, terms, plan.training.epochs))
     update = _narrow(weights - base)
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
-    return PrivateTraining(update, terms.steps, time.monotonic() - started, cut / max(drawn, 1))
+    return PrivateTraining(update, terms.steps, time.monotonic() - started, cut / max(drawn, 1), norms / max(drawn, 1))
 
 
 def draw(rows: int, sampling_rate: float, stream: Stream) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -69,8 +69,8 @@ class ModuleGradients:
         samples = {name: value.grad_sample.reshape(len(rows), -1) for name, value in self._parameters.items()}
         squares = sum((sample.double() ** 2).sum(dim=1) for sample in samples.values())
         norms = np.sqrt(np.asarray(squares))
-        factors = clip_factors(norms, clip)
-        return ClippedSum(self._sum(samples, factors, np.isfinite(norms)), int(np.count_nonzero(factors < 1)))
+        factors, usable = clip_factors(norms, clip), np.isfinite(norms)
+        return ClippedSum(self._sum(samples, factors, usable), int(np.count_nonzero(factors < 1)), float(norms[usable].sum()))
 
     def _sum(self, samples: dict[str, Tensor], factors: Array, usable: NDArray[np.bool_]) -> Floats:
         shapes = self._layout.shapes

@@ -88,9 +88,9 @@ class Releases:
         kept = read_document(self._folder / "positives.json", OwnCount)
         return kept.positives if kept else None
 
-    def note_clipping(self, release: str, share: float) -> None:
-        """For this bank's own receipts: the share of drawn rows whose gradients were cut carries no noise."""
-        write_document(self._folder / f"{release}.json", OwnClipping(clip_share=share), settle=False)
+    def note_clipping(self, release: str, clipping: OwnClipping) -> None:
+        """For this bank's own receipts."""
+        write_document(self._folder / f"{release}.json", clipping, settle=False)
 
     # --------------------------------------------------------------------- inside
     def _event(self, base_digest: str | None, slot: int) -> PrivacyEvent:

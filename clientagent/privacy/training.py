@@ -9,6 +9,7 @@ from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.dpsgd import Pull, train_privately
 from clientagent.privacy.releases import Release, Releases
+from clientagent.runs import OwnClipping
 from clientagent.training.local import PROGRESS_EVERY_S, LocalTraining, Progress, at_most_every
 from clientagent.training.strategies import Correction
 from clientagent.wire.messages import PreprocessingSpec
@@ -32,7 +33,7 @@ def train_under_record_dp(
             plan, base, inputs, gradients, terms, round_number=round_number, stream=release.stream, pull=pull_of(correction),
             progress=at_most_every(PROGRESS_EVERY_S, progress),
         )
-    releases.note_clipping(release.name, trained.clip_share)
+    releases.note_clipping(release.name, OwnClipping(clip_share=trained.clip_share, mean_norm=trained.mean_norm))
     return LocalTraining(trained.update, trained.steps, None, trained.seconds)
 
 

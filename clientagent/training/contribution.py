@@ -48,13 +48,15 @@ class Contribution:
 class Outgoing:
     """``data`` leaves the bank and stands for a vector of L2 norm ``norm``; ``own`` is kept with it.
 
-    ``norm_before``: before it was cut for the privacy of the bank; None where nothing cuts it. It stays at the bank.
+    ``norm_before``: before it was cut to ``clip`` for the privacy of the bank (None where nothing cuts it), and before any codec. It
+    stays at the bank.
     """
 
     data: bytes
     norm: float
+    norm_before: float
     own: Vectors = field(default_factory=dict)
-    norm_before: float | None = None
+    clip: float | None = None
 
 
 def contribute(
@@ -83,13 +85,17 @@ def contribute(
 def outgoing(plan: Plan, given: Given, made: Contribution, inputs: int, *, seed: int) -> Outgoing:
     """The bytes of a contribution under the plan's codec, and what the bank keeps with them. Raises ``NotFinite``."""
     layout, bank = uplink_layout(plan, inputs), plan.privacy.institution_dp
-    flat, norm = made.flat, None
+    flat, before, clip = made.flat, None, None
     if bank is not None and bank.clip != "adaptive":
-        clipped = clip_update(flat, bank.clip * FLOAT32)
-        flat, norm = clipped.update.astype(np.float32), clipped.norm
+        clip = bank.clip
+        clipped = clip_update(flat, clip * FLOAT32)
+        flat, before = clipped.update.astype(np.float32), clipped.norm
     random = np.random.Generator(np.random.Philox(key=[seed, CODEC_STREAM]))
     coded = compress(flat, layout, plan.compression, residual=given.own.get("residual"), random=random)
-    return Outgoing(coded.data, norm_of(coded.sent), _own(plan, given, made, coded, layout), norm)
+    norm = norm_of(coded.sent)
+    if before is None:
+        before = norm if coded.sent is flat else norm_of(flat)
+    return Outgoing(coded.data, norm, before, _own(plan, given, made, coded, layout), clip)
 
 
 def _own(plan: Plan, given: Given, made: Contribution, coded: Compressed, layout: Layout) -> Vectors:

@@ -21,6 +21,7 @@ from rounds.models import Plan, PlanDecision, PortalApproval, Project, Receipt, 
 from rounds.selectors.events import Line, exceptions
 from rounds.selectors.grid import presence_of
 from rounds.selectors.lists import run_rows
+from rounds.selectors.receipts import Sent, sent
 from rounds.selectors.scope import Audience, visible_plans
 
 
@@ -213,9 +214,9 @@ def requests_for(audience: Audience) -> list[PlanRequest]:
     return sorted(found, key=lambda request: request.run is None)
 
 
-def latest_receipts(audience: Audience, limit: int = 6) -> list[Receipt]:
+def latest_receipts(audience: Audience, limit: int = 6) -> list[Sent]:
     rows = Receipt.objects.filter(institution=audience.institution_id).select_related("run__plan__project")
-    return list(rows[:limit])
+    return sent(rows[:limit])
 
 
 @dataclass(frozen=True)

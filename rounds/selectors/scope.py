@@ -90,6 +90,10 @@ def run_for(audience: Audience, run_id: uuid.UUID | str) -> Run:
     return _one(visible_runs(audience).filter(pk=run_id))
 
 
+def receipt_for(audience: Audience, receipt_id: uuid.UUID) -> Receipt:
+    return _one(visible_receipts(audience).filter(pk=receipt_id))
+
+
 def version_for(audience: Audience, run_id: uuid.UUID, number: int) -> ModelVersion:
     run = run_for(audience, run_id)
     version: ModelVersion = _one(run.versions.select_related("parent", "round", "blob").filter(number=number))

@@ -72,8 +72,8 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
 def _noise(round_: Round) -> AggregationNoise | None:
     """What the privacy of banks adds to this round; its key is drawn by whoever closes the round, and kept with it."""
     plan = round_.run.plan.document
-    if plan.privacy.institution_dp is None:
-        return None
+    if plan.privacy.institution_dp is None or plan.privacy.secure_aggregation is not None:
+        return None  # under masks the banks' own shares are in the sum, as the cohort's terms say
     terms = institution_terms(plan)
     key_digest = sha256_hex(bytes.fromhex(round_.noise_key))
     return AggregationNoise(noise_multiplier=terms.noise_multiplier, clip=terms.clip, key_digest=key_digest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
@@ -10,10 +12,11 @@ from institutions.models import Agent, Role
 from institutions.permissions import institution_of, require_role
 from institutions.tables import asked, page_of
 from rounds.selectors import home as selectors
-from rounds.selectors.scope import Audience, audience_of, visible_receipts
+from rounds.selectors.receipts import sent
+from rounds.selectors.scope import Audience, audience_of, receipt_for, visible_receipts
 from rounds.views.checks import checks_of
 
-SUBJECTS = ("update", "statistics", "evaluation", "acknowledgement", "decision", "refusal")
+SUBJECTS = ("update", "ready", "statistics", "evaluation", "appraisal", "acknowledgement", "decision", "refusal")
 
 
 @require_GET
@@ -68,5 +71,15 @@ def receipts(request: HttpRequest) -> HttpResponse:
     subject = asked(request, "subject", among=SUBJECTS)
     rows = visible_receipts(audience)
     rows = rows.filter(subject=subject) if subject else rows
-    context = {"page": page_of(request, rows), "subject": subject, "subjects": SUBJECTS}
+    page = page_of(request, rows)
+    context = {"page": page, "receipts": sent(page), "subject": subject, "subjects": SUBJECTS}
     return render(request, "rounds/receipts.html", context)
+
+
+@require_GET
+@require_role()
+def receipt(request: HttpRequest, receipt_id: UUID) -> HttpResponse:
+    """One receipt in full: its bank's operators and those who oversee all banks open it."""
+    audience = audience_of(request.user)
+    found = sent([receipt_for(audience, receipt_id)])[0]
+    return render(request, "rounds/receipt.html", {"sent": found, "audience": audience})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from clientagent.privacy.desk import ledger_of
+from clientagent.privacy.desk import PrivacyDesk, ledger_of
+from clientagent.wire.errors import BudgetExceeded
 from clientagent.wire.messages import Unfit
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import open_signed
 from clientagent.wire.tensors import unpack
-from tests.agent.given import POLICY, run_agent
+from tests.agent.given import POLICY, one_bank_plan, run_agent
+from tests.agent.test_cli import as_json, fedagent
 
 NOISED = {
     "training__epochs": 1, "strategy__weighting": "equal",
@@ -29,6 +33,22 @@ def test_updates_are_cut_and_booked(serve, bank):
     assert 0 < book.epsilon() <= 8.0
 
 
+def test_receipts_tell_the_bank_what_was_cut_and_the_portal_does_not_know(serve, bank):
+    portal = serve(**NOISED)
+    home = bank(portal)
+    run_agent(home)
+    updates = [row for row in as_json("receipts", home=home)[1] if row["subject"] == "update"]
+    assert all(row["norm_before"] > row["bank"]["clip"] >= row["norm"] for row in updates)
+    assert [row["bank"]["clipped"] for row in updates] == [True, True]
+    spent = [row["bank"]["epsilon_of_run"] for row in updates]
+    assert 0 < spent[0] < spent[1] <= 8.0
+    assert spent[1] == ledger_of(home, "project:retail-credit").book.epsilon()
+    assert updates[1]["bank"]["epsilon_of_this"] == spent[1] - spent[0]
+    for row in updates:
+        assert f"{row['norm_before']:.10g}" not in str([one.document for one in portal.statements])
+        assert "this update was cut" in fedagent("receipts", row["id"], home=home).stdout
+
+
 def test_a_bank_whose_own_bound_is_too_small_declines(serve, bank):
     portal = serve(**NOISED)
     home = bank(portal)
@@ -37,3 +57,52 @@ def test_a_bank_whose_own_bound_is_too_small_declines(serve, bank):
     assert portal.updates == []
     refusal = next(one for one in portal.statements if one.document["type"] == "unfit")
     assert "max_institution_epsilon" in open_signed(refusal, portal.agent, Unfit).reason
+
+
+# ------------------------------------------------------------------ noise in shares
+SHARED = {
+    "participants": ["north", "south", "east"], "strategy__weighting": "equal", "schedule__rounds": 2,
+    "privacy": {"institution_dp": {"epsilon": 8.0, "clip": 0.01}, "secure_aggregation": {"threshold": 0.67}},
+}  # fmt: skip
+RUN = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def desk(serve, bank):
+    portal = serve()
+    home = bank(portal)
+    desk = PrivacyDesk(home, None)
+    plan = one_bank_plan(**SHARED)
+    desk.allot_bank(plan, run=RUN)
+    return desk, plan
+
+
+def leave(desk, plan, base, cohort):
+    desk.bank_leaving(plan, run=RUN, base_digest=base * 64, cohort=cohort * 64)
+
+
+def test_a_vector_is_charged_once_for_its_cohort_and_again_for_another(desk):
+    desk, plan = desk
+    book = desk.project(plan.project).book
+    desk.reserve_bank(plan, run=RUN, base_digest="a" * 64)
+    assert book.epsilon() == 0  # trained, and nothing has left
+    leave(desk, plan, "a", "1")
+    once = book.epsilon()
+    leave(desk, plan, "a", "1")
+    assert book.epsilon() == once > 0
+    leave(desk, plan, "a", "2")
+    assert once < book.epsilon() < 2 * once
+    assert book.run(RUN).updates == 2
+
+
+def test_repeated_sums_stay_within_the_plans_epsilon_and_then_stop(desk):
+    desk, plan = desk
+    terms = institution_terms(plan)
+    assert terms.updates == 3  # two rounds, and one sum more
+    for cohort in "123":
+        leave(desk, plan, "a", cohort)
+    assert desk.project(plan.project).book.epsilon() <= 8.0
+    with pytest.raises(BudgetExceeded, match="at most 3 updates"):
+        desk.reserve_bank(plan, run=RUN, base_digest="b" * 64)  # before it would be trained in vain
+    with pytest.raises(BudgetExceeded, match="at most 3 updates"):
+        leave(desk, plan, "b", "4")

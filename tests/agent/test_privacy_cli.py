@@ -36,6 +36,27 @@ def test_spending_and_receipts_are_shown(spent):
     assert all(0 <= row["privacy"]["clip_share"] <= 1 for row in updates)
 
 
+def test_one_receipt_says_what_clipping_did_and_that_only_this_bank_knows(spent):
+    portal, home = spent
+    row = [row for row in as_json("receipts", home=home)[1] if row["subject"] == "update"][-1]
+    assert row["privacy"]["mean_norm"] > 0
+    assert row["norm_before"] == row["norm"] > 0
+    assert as_json("receipts", row["id"][:8], home=home) == (0, row)
+    told = fedagent("receipts", row["id"], home=home).stdout
+    for said in ("update_digest", "agent_key", "portal_key", "entry_hash"):
+        assert row[said] in told
+    assert "of the drawn rows cut" in told
+    assert "known to this bank only" in told
+    signed = str([one.document for one in portal.statements])
+    assert "mean_norm" not in signed
+    assert "clip_share" not in signed
+
+
+def test_an_unknown_receipt_is_refused_by_name(spent):
+    code, problem = as_json("receipts", "ffffffff-none", home=spent[1])
+    assert (code, problem["code"]) == (1, "not_found")
+
+
 def test_a_restored_backup_is_reconciled_by_hand(spent):
     portal, home = spent
     path = home.privacy_path / "retail.jsonl"

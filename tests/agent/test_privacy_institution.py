@@ -23,6 +23,8 @@ from clientagent.wire.privacy.institution import (
     noise_of_sum,
     noise_share,
     noisy_share_within,
+    repeats_of,
+    require_smooth,
     share_sigma,
     sum_distance,
 )
@@ -93,7 +95,8 @@ def test_shares_of_honest_banks_make_the_stated_noise():
     terms = institution_terms(bank_plan(secure=True))
     honest = honest_banks(needed=7)
     assert honest == 6
-    sigma = share_sigma(terms, scale=2.0**20, honest=honest, parameters=5000)
+    sigma = 2.0**20 * share_sigma(terms.noise_multiplier * terms.clip, honest)
+    require_smooth(sigma, parties=10, parameters=5000)
     shares = [noise_share(sigma, 5000, Stream(KEY).child(str(i))) for i in range(honest)]
     total = np.sum(shares, axis=0) / 2.0**20
     assert np.std(total) == pytest.approx(terms.noise_multiplier * terms.clip, rel=0.05)
@@ -113,11 +116,10 @@ def test_the_sum_of_shares_has_the_distribution_of_one_discrete_gaussian():
 
 
 def test_shares_too_coarse_to_add_up_are_refused():
-    terms = institution_terms(bank_plan(secure=True))
     with pytest.raises(PrivacyUnsound, match="coarse"):
-        share_sigma(terms, scale=0.5, honest=6, parameters=5000)
+        require_smooth(0.5, parties=6, parameters=5000)
     with pytest.raises(PrivacyUnsound, match="honest"):
-        share_sigma(terms, scale=2.0**20, honest=honest_banks(needed=3, colluding=2), parameters=10)
+        share_sigma(1.0, honest_banks(needed=3, colluding=2))
 
 
 def test_the_portals_noise_is_as_large_as_stated():
@@ -133,6 +135,7 @@ def test_a_whole_run_costs_what_the_plan_says(secure):
     assert 0.99 * 8 <= terms.epsilon_after(terms.updates) <= 8.0
     assert terms.epsilon_after(0) == 0 < terms.epsilon_after(1) < terms.epsilon_after(5) < 8.0
     kind = "discrete_gaussian" if secure else "gaussian"
+    assert terms.updates == 10 + (repeats_of(bank_plan()) if secure else 0)
     assert terms.epsilon_after(10) == epsilon_of(spending((terms.noise_multiplier, 1.0, 10), kind=kind), 1e-5)
     assert terms.event("a" * 64, "b" * 64).mechanism == kind
 

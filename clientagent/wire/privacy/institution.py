@@ -2,7 +2,8 @@
 
 Plain mode: the portal adds a Gaussian (it sees single updates, so the promise is towards whoever sees the models). Under secure
 aggregation each bank adds a discrete Gaussian share in the ring, sized so that the honest survivors' shares alone make the stated
-noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism").
+noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism"). Each
+opened sum is a release of its own there, so noise is solved for a few more of them than the plan has rounds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ ADAPTIVE_FROM = 50
 FIRST_ADAPTIVE_CLIP = 0.1
 NEGLIGIBLE = 1e-9
 BLOCK = 1 << 18
+REPEATED = 10
+"""Under secure aggregation one round in so many, rounded up, may be summed a second time over other banks, with fresh noise."""
 FLOAT32 = 1 - 1e-6
 """An update is clipped to a little less than the bound, so that float32's rounding does not carry it beyond."""
 SAFETY = 1 - 1e-9
@@ -38,7 +41,7 @@ SAFETY = 1 - 1e-9
 
 @dataclass(frozen=True)
 class InstitutionTerms:
-    """``noise_multiplier`` is of all noise in a *sum*, relative to ``clip``; ``updates`` a bank may send in the run."""
+    """``noise_multiplier`` is of the least noise in a *sum*, relative to ``clip``; ``updates`` a bank may send in the run."""
 
     epsilon: float
     delta: float
@@ -72,10 +75,15 @@ def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> Institu
     require_combinable(plan)
     adaptive = bank.clip == "adaptive"
     kind: Literal["gaussian", "discrete_gaussian"] = "discrete_gaussian" if plan.privacy.secure_aggregation else "gaussian"
-    updates = updates_of(plan)
+    updates = updates_of(plan) + (repeats_of(plan) if plan.privacy.secure_aggregation else 0)
     noise = noise_for(bank.epsilon, bank.delta, steps=updates, kind=kind, cache=cache)
     clip = FIRST_ADAPTIVE_CLIP if adaptive else float(bank.clip)
     return InstitutionTerms(bank.epsilon, bank.delta, clip, adaptive, updates, len(plan.participants), kind, noise)
+
+
+def repeats_of(plan: Plan) -> int:
+    """Sums beyond one for each round that a run may open: an attempt that failed after a vector had left is charged, and so is the next."""
+    return math.ceil(plan.schedule.rounds / REPEATED)
 
 
 # ------------------------------------------------------------------ at the bank
@@ -114,17 +122,17 @@ def clip_for_rounding(clip: float, scale: float, parameters: int) -> float:
     return clip - room
 
 
-def share_sigma(terms: InstitutionTerms, *, scale: float, honest: int, parameters: int) -> float:
-    """Sigma, in integers, of one bank's share, if ``honest`` shares are to make the stated noise: see ``honest_banks``.
-
-    Raises ``PrivacyUnsound`` where a sum of such shares would differ noticeably from the discrete Gaussian it stands for.
-    """
+def share_sigma(noise: float, honest: int) -> float:
+    """Sigma of one bank's share, if ``honest`` shares are to make a sum's ``noise``: see ``honest_banks``."""
     if honest < 1:
         raise PrivacyUnsound(expected="an honest bank beside this one", got="none")
-    sigma = terms.update_noise * terms.clip * scale / math.sqrt(honest)
-    if sum_distance(sigma, max(honest, 2)) * parameters > NEGLIGIBLE:
+    return noise / math.sqrt(honest)
+
+
+def require_smooth(sigma: float, *, parties: int, parameters: int) -> None:
+    """``sigma`` in integers. Raises ``PrivacyUnsound`` where a sum of such shares would differ noticeably from one discrete Gaussian."""
+    if sum_distance(sigma, max(parties, 2)) * parameters > NEGLIGIBLE:
         raise PrivacyUnsound(expected="a finer scale: the shares' sum is too coarse", got=f"sigma {sigma:.3g}")
-    return sigma
 
 
 def honest_banks(needed: int, colluding: int = 0) -> int:
