@@ -99,13 +99,13 @@ class PrivacyDesk:
             self._settle_ended(ledger, plan.project)
             ledger.allot(allotted, budget=budget)
 
-    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str) -> None:
-        """Before an update under institution_dp is made; a repeated attempt at a round costs nothing more."""
-        if plan.privacy.institution_dp is None:
+    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str, clip: float | None) -> None:
+        """Before an update under institution_dp is made and cut to ``clip``; a repeated attempt at a round costs nothing more."""
+        if clip is None:
             return
         ledger, budget = self.project(plan.project), load_policy(self._home.policy_path).accept.max_institution_epsilon
         release = release_of(run=run, institution=ledger.institution, base_digest=base_digest)
-        ledger.reserve(run, institution_terms(plan).event(release, base_digest), budget=budget)
+        ledger.reserve(run, institution_terms(plan).event(release, base_digest, clip), budget=budget)
 
     def bank_leaving(self, plan: Plan, *, run: str, base_digest: str) -> None:
         if plan.privacy.institution_dp is not None:

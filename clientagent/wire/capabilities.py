@@ -16,13 +16,12 @@ NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
     """(dotted field, what this version offers) for each choice that it cannot run yet."""
-    masked, bank = plan.privacy.secure_aggregation is not None, plan.privacy.institution_dp
+    masked = plan.privacy.secure_aggregation is not None
     private = plan.privacy.record_dp is not None
     wishes = [
         (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (bank is not None and bank.clip == "adaptive", "privacy.institution_dp.clip", "a number"),
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
         (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),
         (masked and plan.compression.codec not in ("none", "int8"), "compression.codec", "none or int8 under secure aggregation"),

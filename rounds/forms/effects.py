@@ -179,8 +179,12 @@ def _banks(plan: Plan) -> list[Effect]:
         return [Effect("alert-triangle", refusal.sentence)]
     words = {
         "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}", "noise": f"{terms.noise_multiplier:.3g}",
-        "times": f"{terms.noise_multiplier / len(plan.participants):.2g}",
+        "times": f"{terms.update_noise / len(plan.participants):.2g}",
     }
+    adapting = _(
+        "The clip adapts: it begins at norm %(clip)s and follows the median norm of the banks' updates, by at most a tenth a round. A "
+        "count with noise says how many were within it; that count is part of the epsilon."
+    )
     return [
         Effect("shield-check", _(
             "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
@@ -190,6 +194,7 @@ def _banks(plan: Plan) -> list[Effect]:
             "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
             "expect a much weaker model."
         ) % words),
+        *([Effect("activity", adapting % words)] if terms.adaptive else []),
         Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
     ]
 
