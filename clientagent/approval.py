@@ -10,6 +10,7 @@ import logging
 from importlib.util import find_spec
 
 from clientagent.home import Home, StoredDecision
+from clientagent.plugins import problem_with
 from clientagent.policy import Verdict, decide, load_policy
 from clientagent.portal import Portal
 from clientagent.wire.errors import PlanHashMismatch, PlanInvalid, PlanNotApproved, PlanUnsupported, PolicyInvalid
@@ -92,9 +93,10 @@ class ApprovalDesk:
     def _decide(self, plan: Plan, hand: Verdict | None, *, portal_approval: bool) -> Verdict:
         policy = load_policy(self._home.policy_path)
         institution = self._portal.identity.institution
+        problem = problem_with(plan) if can_train() else None
         return decide(
             plan, policy, institution=institution, hand=hand, portal_approval=portal_approval, can_train=can_train(),
-            can_account=accounting.is_available(),
+            can_account=accounting.is_available(), unfit=f"{problem.sentence}. {problem.action}" if problem else "",
         )
 
     def _say(self, plan_hash: str, verdict: Verdict) -> Decision:

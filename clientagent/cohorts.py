@@ -24,12 +24,16 @@ from clientagent.wire.masking import (
     Quantised,
     Rotation,
     bound_offered,
+    clip_of,
     cohort_terms,
     is_rotated,
+    noised,
     quantise,
     update_segments,
 )
 from clientagent.wire.messages import UpdateManifest, WorkOrder
+from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms, KeyList, Opened, Segment, ShareInbox, SurvivorList, UnmaskRequest
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import Array, unpack
@@ -70,7 +74,8 @@ def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrde
 def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady] | None:
     """An update of an earlier attempt from the same base, which need not be trained again: the same input may be summed again.
 
-    Under record_dp a repeated attempt is the same release, noise and all, and costs nothing more.
+    Under record_dp a repeated attempt is the same release, noise and all, and costs nothing more. Under institution_dp each cohort
+    gets noise of its own, and is charged.
     """
     for work in attempts:
         ready = work.ready
@@ -120,13 +125,15 @@ def word_of(seat: Seat, notice: CohortNotice) -> Signed:
 def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
     """The answer that opens the sum; one that was given before is only given again.
 
-    A second sum of a base needs the operator's consent; under record_dp too, for an attempt repeats its noise. Another plan that the
+    A second sum of a base needs the operator's consent; under record_dp too, for an attempt repeats its noise. Under institution_dp it
+    has fresh noise, which was charged when the vector left. Another plan that the
     bank approved is such a consent for its own runs, though they may start from the same weights; another run of the same plan is
     one where the same banks are in the sum.
     """
     if party.answer is not None:
         return party
-    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
+    is_noised = seat.terms.plan.privacy.institution_dp is not None
+    may_reopen = is_noised or seat.terms.folder.may_reopen(seat.order.base_number)
     return party.unmask(request, identity=seat.home.key, previous=_opened_before(seat, party.opened), may_reopen=may_reopen)
 
 
@@ -161,14 +168,15 @@ def _own_terms(seat: Seat, notice: CohortNotice, offered: CohortTerms) -> Cohort
     order, members = seat.order, [member.institution for member in offered.members]
     if notice.institution not in members:
         raise CohortMismatch(expected="a cohort with us in it", got=", ".join(members))
-    base = Base(order.base_number, order.base_digest)
+    base, plan = Base(order.base_number, order.base_digest), seat.terms.plan
+    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
     return cohort_terms(
-        plan=seat.terms.plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
+        plan=plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
         attempt=order.attempt, cohort=notice.cohort, bases=dict.fromkeys(members, base),
         segments=update_segments(
-            seat.terms.plan, seat.terms.layout.parameters, len(members),
-            bound=bound_offered(offered.segments),
+            plan, seat.terms.layout.parameters, len(members), bound=bound_offered(offered.segments), noise_multiplier=noise
         ),
+        noise_multiplier=noise,
     )
 
 
@@ -193,8 +201,14 @@ def _mask(seat: Seat, party: Party) -> Party:
 
 
 def _quantised(seat: Seat, party: Party, plain: Array, segment: Segment) -> Quantised:
-    """To the nearest integer; rotated coordinates, of few bits, up or down by chance, so that the mean is unbiased."""
+    """To the nearest integer; rotated coordinates, of few bits, up or down by chance, so that the mean is unbiased.
+
+    Under institution_dp with this bank's share of noise, from a key that this cohort alone has.
+    """
     factor, pinned = party.cohort.factor_of(party.institution), seat.work.pinned
+    if (clip := clip_of(seat.terms.plan)) is not None:
+        stream = Stream(seat.work.noise_key(party.terms.cohort))
+        return noised(plain, segment, clip=clip, factor=factor, stream=stream)
     if not is_rotated(segment):
         return quantise(plain, segment, factor=factor)
     random = np.random.Generator(np.random.Philox(key=[pinned.seed if pinned else 0, ROUNDING_STREAM]))

@@ -1,6 +1,6 @@
 """Which hop between this agent and its work fails: each is tried in order, and the first that fails is named.
 
-home, DNS, TCP, TLS, portal identity, authentication, clock, version, disk, training, data. A hop that cannot be tried because
+home, DNS, TCP, TLS, portal identity, authentication, clock, version, disk, training, plugins, data. A hop that cannot be tried because
 an earlier one failed is skipped, not guessed.
 """
 
@@ -25,6 +25,7 @@ import httpx2
 from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.home import Home, Identity
+from clientagent.plugins import installed
 from clientagent.policy import load_policy
 from clientagent.transport import UNTRUSTED, Transport, json_of
 from clientagent.wire import PROTOCOL
@@ -73,6 +74,7 @@ def examine(home: Home) -> Iterator[Hop]:
     yield from _at_the_portal(home, identity) if reached else _skipped(*AT_THE_PORTAL)
     yield _disk(home)
     yield _training()
+    yield from _plugins()
     yield from _data(home)
 
 
@@ -224,6 +226,15 @@ def _training() -> Hop:
     if can_train():
         return Hop("training", "ok", "torch is installed")
     return Hop("training", "warning", "torch is not installed", "pip install 'fedagent[train]'")
+
+
+def _plugins() -> Iterator[Hop]:
+    """The models that the bank installed itself, each as a plan names it."""
+    for plugin in installed():
+        if plugin.hash:
+            yield Hop("plugin", "ok", f"{plugin.family} ({plugin.package})")
+        else:
+            yield Hop("plugin", "warning", f"{plugin.name} ({plugin.package}): {plugin.problem}", "Install it as an ordinary package.")
 
 
 def _data(home: Home) -> Iterator[Hop]:

@@ -1,4 +1,4 @@
-"""The catalogue: a plan's family becomes a ``torch.nn.Module``, and a module's weights a flat vector and back.
+"""The catalogue and the bank's plugins: a plan's family becomes a ``torch.nn.Module``, and a module's weights a flat vector and back.
 
 torch is imported by whoever imports this module, so only training does.
 """
@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clientagent.wire import capabilities
-from clientagent.wire.errors import PlanUnsupported
+from clientagent import plugins
 from clientagent.wire.plan import Plan
 from clientagent.wire.tensors import Array, Layout
 from clientagent.wire.weights import layer_widths, layout_of
@@ -37,9 +36,12 @@ class Network(nn.Module):
 
 
 def build(plan: Plan, inputs: int) -> tuple[nn.Module, Layout]:
-    """The module of a plan, its weights not yet set, and where they lie. Raises ``PlanUnsupported``."""
-    if plan.model.family not in capabilities.FAMILIES:
-        raise PlanUnsupported(expected=f"model.family: {', '.join(capabilities.FAMILIES)}", got=plan.model.family)
+    """The module of a plan, its weights not yet set, and where they lie.
+
+    Raises ``PlanUnsupported`` and ``TensorsMismatch`` for a plugin that is not the plan's.
+    """
+    if plan.model.is_plugin:
+        return plugins.build(plan, inputs), layout_of(plan, inputs)
     return Network(layer_widths(plan, inputs), plan.model.dropout), layout_of(plan, inputs)
 
 

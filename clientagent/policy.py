@@ -140,9 +140,12 @@ class Verdict:
 
 def decide(
     plan: Plan, policy: Policy, *, institution: str, hand: Verdict | None, portal_approval: bool, can_train: bool = True,
-    can_account: bool = True,
+    can_account: bool = True, unfit: str = "",
 ) -> Verdict:
-    """What this bank says to a plan. ``hand`` is what a person here has said about this very hash."""
+    """What this bank says to a plan. ``hand`` is what a person here has said about this very hash.
+
+    ``unfit``: why the plan's plugin cannot run here; empty where it can.
+    """
     if institution not in plan.participants:
         return Verdict("refused", "policy", f"{institution} is not a participant of this plan")
     if missing := unsupported(plan):
@@ -150,6 +153,8 @@ def decide(
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
     if found := conflicts(plan):
         return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
+    if unfit:
+        return Verdict("refused", "policy", unfit)
     if hand is not None:
         return hand
     if plan.project not in policy.data:

@@ -3,12 +3,13 @@
 ``manifest.json`` (with the preprocessing) is pinned on first sight. ``work/<round>-<attempt>/`` holds ``order.json`` (the
 order and the seed, before training), ``update.safetensors`` and ``manifest.json`` (the finished update, before its first
 byte leaves) and ``receipt.json``. Under secure aggregation there are also ``plain.safetensors`` and ``ready.json`` (the update
-that waits, and that we said so) and ``cohort-N.json`` (our side of a cohort, with its secrets); ``update.safetensors`` then holds
-masked words. A restart reads these and goes on.
+that waits, and that we said so) and ``cohort-N.json`` (our side of a cohort, with its secrets; ``cohort-N.noise``: the key of our
+share of noise); ``update.safetensors`` then holds masked words. A restart reads these and goes on.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from clientagent.wire.errors import Problem
 from clientagent.wire.messages import ManifestAnswer, Message, RunManifest, UpdateManifest, WorkOrder
 from clientagent.wire.signing import Signed, parse
 
+NOISE_KEY_BYTES = 32
 KEPT_UPDATES = 3
 """Rounds whose update bytes stay on disk; manifests and receipts stay for ever."""
 
@@ -127,12 +129,19 @@ class WorkFolder:
         """On disk before anything that follows from it is sent."""
         write_atomic(self._party_path(cohort), party)
 
+    def noise_key(self, cohort: int) -> bytes:
+        """What this bank's share of noise in a cohort comes from: drawn once, and on disk before it is used."""
+        path = self.path / f"cohort-{cohort}.noise"
+        if not path.exists():
+            write_atomic(path, os.urandom(NOISE_KEY_BYTES))
+        return path.read_bytes()
+
     def _party_path(self, cohort: int) -> Path:
         return self.path / f"cohort-{cohort}.json"
 
     def forget_bytes(self) -> None:
         """Drop vectors and secrets of a work that is long answered for; what was said and signed stays."""
-        for path in (self.update_path, self.plain_path, *self.path.glob("cohort-*.json")):
+        for path in (self.update_path, self.plain_path, *self.path.glob("cohort-*")):
             path.unlink(missing_ok=True)
 
     @property

@@ -104,7 +104,7 @@ class Sending:
             return None
         book = self._book(f"{PROJECT}{plan.project}")
         run = book.runs.get(said.run)
-        release = release_of(run=said.run, institution=said.institution, base_digest=said.base_digest)
+        release = release_of(run=said.run, institution=said.institution, base_digest=said.base_digest, cohort=said.cohort)
         if run is None or release not in run.releases:
             return None
         event, own = run.releases[release][0], folder.work(said.round, said.attempt).norms

@@ -73,7 +73,7 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.plan import Plan
-from clientagent.wire.privacy.institution import adapts, clip_of
+from clientagent.wire.privacy.institution import adapts, base_clip
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.strategies import needs_torch, uplink_layout
 from clientagent.wire.tensors import Array
@@ -151,6 +151,7 @@ class Worker:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
         if before := trained_before(terms.folder.attempts(order.round), order):
             data, said = before
+            self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
             ready = sign_document(said, self._home.key)
             work.wait_to_be_masked(data, ready)
             log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
@@ -177,7 +178,7 @@ class Worker:
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if order.evaluate else None
-        clip = clip_of(terms.plan, told=order.clip, base_number=order.base_number)
+        clip = base_clip(terms.plan, told=order.clip, base_number=order.base_number)
         self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest, clip=clip)
         private = self._desk.begin(
             terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
@@ -245,7 +246,9 @@ class Worker:
 
         self._desk.update_leaving(manifest)
         if (plan := self._plan_of(order)) is not None:
-            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest)
+            cohort = parse(UpdateManifest, manifest.document).cohort
+            clip = base_clip(plan, told=order.clip, base_number=order.base_number)
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, clip=clip, cohort=cohort)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()

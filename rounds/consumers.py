@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
@@ -21,14 +21,15 @@ from django.http import Http404
 from institutions.models import User
 from rounds import live
 from rounds.drawing import Drawing, View, as_text, draw
+from rounds.selectors.reading import read
 from rounds.selectors.scope import Audience, audience_of, run_for
 
 logger = logging.getLogger(__name__)
 BEAT_S = 3.0
 RECHECK_S = 30.0
 """How long a revoked person may go on looking."""
-MOST_OF_A_CORE = 0.25
-"""The share of one processor that drawing one view may take: a slow machine gets fewer drawings, not a standstill."""
+MOST_OF_A_CORE = 0.4
+"""The share of one processor that drawing a run may take, for all who look: a slow machine gets fewer drawings, not a standstill."""
 FORBIDDEN, GONE = 4403, 4404
 
 
@@ -36,61 +37,92 @@ _in_a_thread = functools.partial(database_sync_to_async, thread_sensitive=False)
 """Channels would let all sockets of a process share one thread, and the slowest view hold up the others."""
 
 
-def _timed_draw(view: View, before: Drawing | None) -> tuple[Drawing, float]:
-    """A drawing and the processor seconds that it took; waiting for others' work is not counted."""
+T = TypeVar("T")
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What the work made, and the processor seconds that it took; waiting for others' work is not counted."""
     began = time.thread_time()
-    return draw(view, before), time.thread_time() - began
+    return work(), time.thread_time() - began
 
 
 class Channel:
-    """All sockets of this process that look at the same view: one task draws, each takes the newest drawing when it can."""
+    """All sockets of this process that look at the same round of a run: one task reads it once and draws it for each view."""
 
-    open: dict[View, Channel] = {}
+    open: dict[tuple[uuid.UUID, int | None], Channel] = {}
 
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self.sockets: set[Socket] = set()
-        self.latest: Drawing | None = None
+    def __init__(self, scene: tuple[uuid.UUID, int | None]) -> None:
+        self.scene = scene
+        self.sockets: dict[View, set[Socket]] = {}
+        self.latest: dict[View, Drawing] = {}
         self.looked_at = time.monotonic()
         self.task = asyncio.get_running_loop().create_task(self._draw_on())
 
     @classmethod
     def join(cls, view: View, socket: Socket) -> Channel:
-        channel = cls.open.get(view)
+        channel = cls.open.get(view.scene)
         if channel is None or channel.task.done():
-            channel = cls.open[view] = cls(view)
-        channel.sockets.add(socket)
-        if channel.latest is not None:
-            socket.offer(channel.latest)
+            channel = cls.open[view.scene] = cls(view.scene)
+        channel.sockets.setdefault(view, set()).add(socket)
+        if view in channel.latest:
+            socket.offer(channel.latest[view])
+        else:
+            live.look_again(view.run_id)
         return channel
 
-    def leave(self, socket: Socket) -> None:
-        self.sockets.discard(socket)
+    def leave(self, view: View, socket: Socket) -> None:
+        sockets = self.sockets.get(view, set())
+        sockets.discard(socket)
+        if not sockets:
+            self._forget(view)
         if not self.sockets:
             self.task.cancel()
-            if self.open.get(self.view) is self:
-                del self.open[self.view]
+            if self.open.get(self.scene) is self:
+                del self.open[self.scene]
+
+    def _forget(self, view: View) -> None:
+        self.sockets.pop(view, None)
+        self.latest.pop(view, None)
 
     async def _draw_on(self) -> None:
-        async for _ in live.watch(self.view.run_id):
-            try:
-                drawing, used_s = await _in_a_thread(_timed_draw)(self.view, self.latest)
-            except Http404:
-                for socket in list(self.sockets):
-                    await socket.close(GONE)
-                return
-            except Exception:  # a database away for a moment: the page says "Delayed", and the next look tries again
-                logger.exception("a run could not be drawn")
-                continue
-            self.looked_at = time.monotonic()
-            self._offer(drawing)
+        async for _ in live.watch(self.scene[0]):
+            used_s = await self._draw_all()
             await asyncio.sleep(used_s * (1 / MOST_OF_A_CORE - 1))
 
-    def _offer(self, drawing: Drawing) -> None:
-        if drawing == self.latest:
+    async def _draw_all(self) -> float:
+        """Read once, draw for each view; returns the processor seconds that it took."""
+        try:
+            reading, used_s = await _in_a_thread(_timed)(functools.partial(read, *self.scene))
+        except Http404:
+            for view in list(self.sockets):
+                await self._turn_away(view)
+            return 0.0
+        except Exception:  # a database away for a moment: the page says "Delayed", and the next look tries again
+            logger.exception("a run could not be read")
+            return 0.0
+        for view in list(self.sockets):
+            try:
+                drawing, drawn_s = await _in_a_thread(_timed)(functools.partial(draw, view, reading, self.latest.get(view)))
+            except Http404:
+                await self._turn_away(view)
+                continue
+            except Exception:
+                logger.exception("a run could not be drawn")
+                return used_s
+            used_s += drawn_s
+            self._offer(view, drawing)
+        self.looked_at = time.monotonic()
+        return used_s
+
+    async def _turn_away(self, view: View) -> None:
+        for socket in list(self.sockets.get(view, ())):
+            await socket.close(GONE)
+
+    def _offer(self, view: View, drawing: Drawing) -> None:
+        if view not in self.sockets or drawing == self.latest.get(view):
             return
-        self.latest = drawing
-        for socket in self.sockets:
+        self.latest[view] = drawing
+        for socket in self.sockets[view]:
             socket.offer(drawing)
 
 
@@ -102,6 +134,7 @@ class Socket:
     ) -> None:
         self._send, self.close = send, close
         self.channel: Channel | None = None
+        self._view: View | None = None
         self._newest: Drawing | None = None
         self._wake = asyncio.Event()
         self._charts_key = charts_key
@@ -122,10 +155,13 @@ class Socket:
 
     def look(self, view: View | None) -> None:
         """Look at something else; None leaves."""
+        if view == self._view:
+            return
         self._newest = None
-        before, self.channel = self.channel, Channel.join(view, self) if view else None
-        if before and before is not self.channel:
-            before.leave(self)
+        before, seen, self._view = self.channel, self._view, view
+        self.channel = Channel.join(view, self) if view else None
+        if before and seen:
+            before.leave(seen, self)
 
     def _beat(self) -> dict[str, Any]:
         """Nothing new, and how many seconds ago that was found out."""

@@ -25,11 +25,18 @@ MIN_INTERVAL_S = 1 / 8
 """Browsers are told at most eight times a second."""
 LOOK_ANYWAY_S = 5.0
 """A watcher looks again after this long without a hint."""
+LOOK_FOR_WORK_ANYWAY_S = {True: 8.0, False: 40.0}
+"""Work is looked for after this long without a hint: sooner where hints come from other processes, and may be lost on the way."""
 
 
 def announce(run_id: Any) -> None:
     """Something about this run may have changed."""
     _send({"type": "hint", "run": str(run_id)})
+
+
+def look_again(run_id: Any) -> None:
+    """The watchers of this run in this process look again. Call it in the server's loop."""
+    Hub.get().deliver({"run": str(run_id)})
 
 
 def call_to_work(slugs: Iterable[str]) -> None:
@@ -65,6 +72,10 @@ class Hub:
         self.name = f"{id(self)}.{time.monotonic_ns()}"
         self.runs: dict[str, set[asyncio.Event]] = defaultdict(set)
         self.workers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.calls: dict[str, int] = defaultdict(int)
+        """How often each institution was called to work."""
+        self.found_nothing: dict[Any, tuple[int, float]] = {}
+        """For each agent whose last look found nothing: the calls before that look, and when it was."""
         self.task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -97,6 +108,7 @@ class Hub:
         for event in list(self.runs.get(message.get("run", ""), ())):
             event.set()
         for slug in message.get("work", ()):
+            self.calls[slug] += 1
             for event in list(self.workers.get(slug, ())):
                 event.set()
 
@@ -110,11 +122,6 @@ class Hub:
             table[key].discard(event)
             if not table[key]:
                 del table[key]
-
-
-def may_lose_hints() -> bool:
-    """Whether hints come from other processes, and may be lost on the way."""
-    return Hub.get().is_shared
 
 
 def waiting_here() -> tuple[int, int]:
@@ -144,3 +151,27 @@ def waiting_for_work(slug: str):  # type: ignore[no-untyped-def]
     hub = Hub.get()
     with hub.listening(hub.workers, slug) as event:
         yield event
+
+
+class Looks:
+    """When an agent that asks for work must be looked after in the database, and when nothing can have come since the last time."""
+
+    def __init__(self, agent: Any, slug: str) -> None:
+        self._hub, self._agent, self._slug = Hub.get(), agent, slug
+        self._calls = 0
+
+    def due_in_s(self) -> float:
+        """0 for at once: the institution was called since, or the last look is too long ago."""
+        calls, when = self._hub.found_nothing.get(self._agent, (-1, 0.0))
+        if calls != self._hub.calls[self._slug]:
+            return 0.0
+        return max(0.0, when + LOOK_FOR_WORK_ANYWAY_S[self._hub.is_shared] - time.monotonic())
+
+    def begin(self) -> None:
+        self._calls = self._hub.calls[self._slug]
+
+    def ended(self, *, found: bool) -> None:
+        if found:
+            self._hub.found_nothing.pop(self._agent, None)
+        else:
+            self._hub.found_nothing[self._agent] = self._calls, time.monotonic()

@@ -14,6 +14,7 @@ from clientagent.words import _, mark, spoken
 if TYPE_CHECKING:
     from clientagent.data import Finding, Report
     from clientagent.home import Home
+    from clientagent.wire.errors import Refusal
     from clientagent.wire.plan import Plan
 
 VERDICTS = (mark("stable"), mark("watch"), mark("shifted"), mark("unknown"))
@@ -26,13 +27,14 @@ def check(
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether the bank's table fits.
+    """Check whether the bank's table fits, and the plan's plugin where it has one.
 
     Names every problem with its column and reason. Once a run has frozen its preprocessing, shows for each feature how far
     the table has moved since (population stability index). Nothing leaves this machine.
     """
     from clientagent.data import check_table
     from clientagent.home import Home
+    from clientagent.plugins import problem_with
     from clientagent.policy import load_policy
 
     here = Home(home)
@@ -41,14 +43,24 @@ def check(
         path = data or load_policy(here.policy_path).table_of(one.project, folder=here.path)
         report = check_table(one, path)
         drift = _drift(here, one, report)
-        results.append(_as_json(one, report) | {"drift": drift})
+        plugin = problem_with(one)
+        results.append(_as_json(one, report) | {"plugin": plugin.problem() if plugin else None, "drift": drift})
         if not as_json:
             _print(one, report)
+            _print_plugin(one, plugin)
             _print_drift(drift)
     if as_json:
         print_json(results)
-    if not all(result["fits"] for result in results):
+    if not all(result["fits"] and result["plugin"] is None for result in results):
         raise typer.Exit(1)
+
+
+def _print_plugin(plan: Plan, problem: Refusal | None) -> None:
+    if problem is not None:
+        bad(problem.sentence)
+        typer.echo("  " + _(problem.action))
+    elif plan.model.is_plugin:
+        good(_("The plan's model {family} is installed here, with this hash and these weights.", family=plan.model.family))
 
 
 def _drift(home: Home, plan: Plan, report: Report) -> dict[str, Any] | None:

@@ -15,10 +15,12 @@ from clientagent.words import _, mark, spoken
 if TYPE_CHECKING:
     from clientagent.approval import ApprovalDesk
     from clientagent.home import Home
+    from clientagent.plugins import Plugin
     from clientagent.wire.messages import Decision
     from clientagent.wire.plan import Plan
 
-app = typer.Typer(invoke_without_command=True, help=_("List, show, approve or refuse plans."), rich_markup_mode=None)
+ABOUT = _("List, show, approve or refuse plans; list the plugins that they may name.")
+app = typer.Typer(invoke_without_command=True, help=ABOUT, rich_markup_mode=None)
 WORDS = (mark("approved"), mark("refused"), mark("pending"), mark("none"), mark("policy"), mark("hand"), mark("portal"))
 HashArgument = Annotated[str, typer.Argument(metavar="HASH", help=_("The plan's hash, or its first 6 digits or more."))]
 
@@ -64,15 +66,65 @@ def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: Json
         (_("Hash"), plan.hash), (_("Project"), plan.project), (_("Purpose"), plan.purpose),
         (_("Banks"), ", ".join(plan.participants)), (_("Features"), len(plan.features)),
         (_("Label"), f"{plan.label.name} = {plan.label.positive}"),
-        (_("Model"), plan.model.family), (_("Rounds"), plan.schedule.rounds), (_("Strategy"), plan.strategy.name),
+        *_model(plan), (_("Rounds"), plan.schedule.rounds), (_("Strategy"), plan.strategy.name),
         (_("Fewest banks behind a total"), plan.privacy.min_banks), (_("Fewest customers in a cell"), plan.privacy.min_cell),
         (_("Decision"), _word(stored.said) if stored else _("none yet")),
     ])  # fmt: skip
     print_json(whole)
 
 
+def _model(plan: Plan) -> Iterator[tuple[str, object]]:
+    from clientagent.plugins import require_installed
+    from clientagent.wire.errors import PlanUnsupported
+
+    yield _("Model"), plan.model.family
+    if plan.model.is_plugin:
+        try:
+            yield _("Plugin"), _("installed here as {package}", package=require_installed(plan).package)
+        except PlanUnsupported as error:
+            yield _("Plugin"), error.sentence
+
+
 def _word(said: Decision) -> str:
     return _("{decision} by {by}. {reason}", decision=_(said.decision), by=_(said.by), reason=said.reason)
+
+
+@app.command("plugins")
+@spoken
+def plugins(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help=_("One of them: prints the model section of a plan for it."))] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """The models that this bank installed itself, each with the hash of its source; a plan names it so."""
+    from clientagent.plugins import GROUP, installed
+
+    found = [plugin for plugin in installed() if plugin.name == name or not name]
+    if name:
+        return _print_section(found, name, as_json)
+    if as_json:
+        print_json([{"family": one.family, "name": one.name, "hash": one.hash, "package": one.package, "problem": one.problem}
+                    for one in found])  # fmt: skip
+    elif not found:
+        typer.echo(_("No plugin is installed. One is an entry point of the group {group}.", group=GROUP))
+    else:
+        table([_("name"), _("hash"), _("package"), ""], [(one.name, one.hash, one.package, one.problem) for one in found])
+
+
+def _print_section(found: list[Plugin], name: str, as_json: bool) -> None:
+    from clientagent.plugins import tensors_of
+    from clientagent.wire.errors import NotFound
+
+    if not found or not found[0].hash:
+        got = found[0].problem if found else "none of this name"
+        raise NotFound(expected=f"an installed plugin {name}", got=got, action="'fedagent plans plugins' lists them.")
+    tensors = tensors_of(found[0])
+    if as_json:
+        print_json({"family": found[0].family, "tensors": tensors})
+        return
+    typer.echo(f"model:\n  family: {found[0].family}\n  tensors:")
+    for tensor in tensors:
+        shape = ", ".join(map(str, tensor["shape"]))
+        typer.echo(f"  - {{name: {tensor['name']}, shape: [{shape}], start: {tensor['start']}}}")
 
 
 @app.command("approve")

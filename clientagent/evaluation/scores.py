@@ -1,11 +1,14 @@
-"""How a version scores a bank's customers, as counts by score bin. numpy only, so that evaluating needs no torch."""
+"""How a version scores a bank's customers, as counts by score bin. numpy only, so that evaluating needs no torch but for a plugin."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.data.table import Labels
+from clientagent.plugins import at_work, require_torch
 from clientagent.preparation.preprocess import Inputs, Prepared
 from clientagent.preparation.statistics import rounded
 from clientagent.wire.errors import NotFinite
@@ -30,21 +33,48 @@ def evaluate(plan: Plan, flat: Array, prepared: Prepared, *, number: int, versio
 
 
 def score(plan: Plan, flat: Array, matrix: Array) -> Logits:
-    """Logits (rows,) of a matrix (rows, inputs). Raises ``NotFinite``."""
-    tensors = layout_of(plan, matrix.shape[1]).unflatten(flat)
-    layers = len(layer_widths(plan, matrix.shape[1])) - 1
+    """Logits (rows,) of a matrix (rows, inputs). Raises ``NotFinite``, and for a plugin ``PlanUnsupported``."""
+    score_rows = _by_plugin(plan, flat, matrix.shape[1]) if plan.model.is_plugin else _by_layers(plan, flat, matrix.shape[1])
     logits = np.empty(len(matrix))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(matrix), BLOCK_ROWS):
-            rows = matrix[start : start + BLOCK_ROWS]
-            for i in range(layers):
-                rows = rows @ tensors[f"layers.{i}.weight"].T + tensors[f"layers.{i}.bias"]
-                if i + 1 < layers:
-                    np.maximum(rows, 0, out=rows)
-            logits[start : start + BLOCK_ROWS] = rows[:, 0]
+            logits[start : start + BLOCK_ROWS] = score_rows(matrix[start : start + BLOCK_ROWS])
     if not np.isfinite(logits).all():
         raise NotFinite(expected="finite scores", got=f"{np.count_nonzero(~np.isfinite(logits))} NaN or infinite ones")
     return logits
+
+
+def _by_layers(plan: Plan, flat: Array, inputs: int) -> Callable[[Array], Array]:
+    tensors = layout_of(plan, inputs).unflatten(flat)
+    layers = len(layer_widths(plan, inputs)) - 1
+
+    def score_rows(rows: Array) -> Array:
+        for i in range(layers):
+            rows = rows @ tensors[f"layers.{i}.weight"].T + tensors[f"layers.{i}.bias"]
+            if i + 1 < layers:
+                np.maximum(rows, 0, out=rows)
+        return rows[:, 0]
+
+    return score_rows
+
+
+def _by_plugin(plan: Plan, flat: Array, inputs: int) -> Callable[[Array], Array]:
+    require_torch()
+    import torch
+
+    from clientagent import models
+
+    torch.set_num_threads(1)
+    module, layout = models.build(plan, inputs)
+    models.load_flat(module, layout, flat)
+    module.eval()
+
+    def score_rows(rows: Array) -> Array:
+        with torch.no_grad(), at_work(plan):
+            logits: Array = module(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+            return logits
+
+    return score_rows
 
 
 def losses(logits: Logits, labels: Labels) -> Logits:

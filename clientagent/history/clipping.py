@@ -13,7 +13,7 @@ class ClippingStory:
     """The clips of one run's versions. Methods raise ``LedgerBroken``."""
 
     def __init__(self, plan: Plan) -> None:
-        bank = plan.privacy.institution_dp
+        bank = plan.privacy.institution_dp if plan.privacy.secure_aggregation is None else None  # under masks it is in the banks' shares
         self._is_private, self._adapts = bank is not None, bank is not None and bank.clip == "adaptive"
         self._clips: dict[int, float | None] = {}
         self._fixed = None if bank is None or bank.clip == "adaptive" else float(bank.clip)

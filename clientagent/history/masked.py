@@ -31,8 +31,8 @@ class Told:
 class MaskedStory:
     """The cohorts of one run. Methods raise ``LedgerBroken`` or what a signature's check raises."""
 
-    def __init__(self, plan: Plan, manifest: RunManifest, manifest_digest: str) -> None:
-        self._plan, self._manifest, self._digest = plan, manifest, manifest_digest
+    def __init__(self, plan: Plan, manifest: RunManifest, manifest_digest: str, remarks: list[str]) -> None:
+        self._plan, self._manifest, self._digest, self._remarks = plan, manifest, manifest_digest, remarks
         self._told: dict[str, Told] = {}
         self.masked: dict[str, Signed] = {}
         """Each accepted masked vector by its digest."""
@@ -44,15 +44,33 @@ class MaskedStory:
 
         said = parse(CohortTerms, body["terms"])
         names = [member.institution for member in said.members]
+        noise = self._noise_of(said.noise_multiplier)
         own = cohort_terms(
             plan=self._plan, manifest=self._manifest, manifest_digest=self._digest, round_number=body["round"],
             attempt=body["attempt"], cohort=body["cohort"], bases=dict.fromkeys(names, Base(*base)),
-            segments=update_segments(self._plan, self._manifest.parameters, len(names), bound=bound_offered(said.segments)),
+            segments=update_segments(
+                self._plan, self._manifest.parameters, len(names), bound=bound_offered(said.segments), noise_multiplier=noise
+            ),
+            noise_multiplier=noise,
         )
         cohort = Cohort(own)
         _same("the cohort's terms", cohort.rid, Cohort(said).rid)
         _same("the cohort's name", cohort.rid, body["rid"])
         self._told[cohort.rid] = Told(cohort)
+
+    def _noise_of(self, said: float | None) -> float | None:
+        """The noise multiplier that follows from the plan's epsilon; where nothing here can compute it, the one that was said."""
+        if self._plan.privacy.institution_dp is None:
+            return None
+        from clientagent.wire.privacy.accounting import ACCOUNTANT, is_available
+        from clientagent.wire.privacy.institution import institution_terms
+
+        if is_available():
+            return institution_terms(self._plan).noise_multiplier
+        remark = f"that the noise suffices for the plan's epsilon was not recomputed: {ACCOUNTANT} is not installed"
+        if remark not in self._remarks:
+            self._remarks.append(remark)
+        return said
 
     def stage_closed(self, body: dict[str, Any]) -> None:
         told = self._of(body["rid"])

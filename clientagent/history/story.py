@@ -92,7 +92,7 @@ class Story:
         if manifest and signed:
             self._check_manifest(manifest, preprocessing)
             if plan.privacy.secure_aggregation is not None:
-                self._masked = MaskedStory(plan, manifest, signed.digest)
+                self._masked = MaskedStory(plan, manifest, signed.digest, self.remarks)
 
     def read(self, entry: Entry) -> None:
         self.state = STATES.get(entry.kind, self.state)

@@ -67,7 +67,7 @@ def audit(exchange: Exchange, population: Population, *, runs: int, delta: float
                 update = exchange.update(base, rows, rng, round_number=1 + r, declared=ROWS)
                 if others:
                     beside = [others[r][j] for j in rng.integers(POOL, size=exchange.banks - 1)]
-                    update = opened_mean(plan, [update, *beside])
+                    update = opened_mean(plan, [update, *beside], rng)
                 found[i, r] = update[watched] @ direction
         return found
 

@@ -12,7 +12,9 @@ from clientagent.wire.masking import (
     Stage,
     Words,
     array_reader,
+    clip_of,
     dequantise,
+    noised,
     open_sum,
     quantise,
     remaining_masks,
@@ -20,7 +22,10 @@ from clientagent.wire.masking import (
     update_segments,
 )
 from clientagent.wire.plan import Plan
-from clientagent.wire.secure_messages import CohortTerms
+from clientagent.wire.privacy.discrete import Integers
+from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.stream import KEY_BYTES, Stream
+from clientagent.wire.secure_messages import CohortTerms, Segment
 from clientagent.wire.signing import PrivateKey, Signed, parse
 from clientagent.wire.tensors import Array
 
@@ -37,7 +42,7 @@ def masked_and_opened(plan: Plan, updates: list[Array], rng: np.random.Generator
     masked: dict[str, Words] = {}
     ring = collector.cohort.ring
     vectors = {
-        name: ring.encode({UPDATE: quantise(update, segment).integers}) for name, update in zip(keys, updates, strict=True)
+        name: ring.encode({UPDATE: _integers(plan, update, segment, rng)}) for name, update in zip(keys, updates, strict=True)
     }
     while collector.stage != Stage.DONE:
         for name in collector.awaited:
@@ -50,11 +55,24 @@ def masked_and_opened(plan: Plan, updates: list[Array], rng: np.random.Generator
     return dequantise(words, segment).astype(np.float32), (dequantise(total, segment) / len(updates)).astype(np.float32)
 
 
-def opened_mean(plan: Plan, updates: list[Array]) -> Array:
+def opened_mean(plan: Plan, updates: list[Array], rng: np.random.Generator) -> Array:
     """The mean that a cohort opens, without its talk: the sum of the same whole numbers."""
-    segment = update_segments(plan, len(updates[0]), len(updates))[0]
-    total = np.sum(np.array([quantise(update, segment).integers for update in updates], np.int64), axis=0)
+    segment = _segments(plan, len(updates[0]), len(updates))[0]
+    total = np.sum(np.array([_integers(plan, update, segment, rng) for update in updates], np.int64), axis=0)
     return (dequantise(np.asarray(total), segment) / len(updates)).astype(np.float32)
+
+
+def _segments(plan: Plan, parameters: int, banks: int) -> list[Segment]:
+    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
+    return update_segments(plan, parameters, banks, noise_multiplier=noise)
+
+
+def _integers(plan: Plan, update: Array, segment: Segment, rng: np.random.Generator) -> Integers:
+    """What one bank adds to the sum: with its share of noise, where the plan promises privacy to banks."""
+    clip = clip_of(plan)
+    if clip is None:
+        return quantise(update, segment).integers.astype(np.int64)
+    return noised(update, segment, clip=clip, factor=1.0, stream=Stream(rng.bytes(KEY_BYTES))).integers.astype(np.int64)
 
 
 def _terms(plan: Plan, keys: dict[str, PrivateKey], parameters: int) -> CohortTerms:
@@ -69,7 +87,7 @@ def _terms(plan: Plan, keys: dict[str, PrivateKey], parameters: int) -> CohortTe
             for name, key in keys.items()
         ],
         "threshold": threshold_for(secure.threshold, len(keys)), "min_cohort": secure.min_cohort, "weighting": "equal",
-        "segments": update_segments(plan, parameters, len(keys)),
+        "segments": _segments(plan, parameters, len(keys)),
     })  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def held_model(exchange: Exchange, banks: list[Inputs], rng: np.random.Generator
         made = [exchange.update(weights, rows, rng, round_number=number) for rows in banks]
         if number == rounds and exchange.banks == 1:
             return weights + made[0]
-        mean = opened_mean(exchange.plan, made) if exchange.banks > 1 else np.mean(made, axis=0, dtype=np.float64)
+        mean = opened_mean(exchange.plan, made, rng) if exchange.banks > 1 else np.mean(made, axis=0, dtype=np.float64)
         weights = (weights + mean).astype(np.float32)
     return weights
 

@@ -12,7 +12,12 @@ WIDEST = 64
 
 
 def attackable(plan: Plan) -> Plan:
-    """The plan with hidden layers of at most ``WIDEST`` units. Raises ``PlanUnsupported`` where nothing is trained."""
+    """The plan with hidden layers of at most ``WIDEST`` units. Raises ``PlanUnsupported`` where nothing is trained, and for plugins."""
+    if plan.model.is_plugin:
+        raise PlanUnsupported(
+            expected="model.family: logistic, mlp or scorecard", got="a plugin, whose first layer the attacks do not know",
+            action="Test the same plan with an mlp of about this size.",
+        )
     if plan.training.epochs == 0 and plan.strategy.name != "newton":
         raise PlanUnsupported(
             expected="training.epochs: 1 or more", got="0: such updates are empty", action="Test a plan that trains."

@@ -7,6 +7,7 @@ import logging
 from clientagent.approval import require_approved
 from clientagent.data import TableUnfit
 from clientagent.home import Home
+from clientagent.plugins import require_installed
 from clientagent.portal import Portal
 from clientagent.preparation.books import Books, Opened
 from clientagent.preparation.statistics import statistics_report
@@ -55,6 +56,8 @@ def _report(
 ) -> StatisticsReport | Unfit:
     identity = portal.identity
     try:
+        if plan.model.is_plugin:
+            require_installed(plan)
         opened = books.open(plan)
         report = statistics_report(
             plan, opened.table, opened.split, run=order.run, institution=identity.institution, salt=identity.agent_id

@@ -92,25 +92,42 @@ class PrivacyDesk:
             run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
             statistics=None, update=terms.event(nobody, nobody),
         )
-        ledger, budget = self.project(plan.project), load_policy(self._home.policy_path).accept.max_institution_epsilon
+        ledger, budget = self.project(plan.project), self._bank_budget
         try:
             ledger.allot(allotted, budget=budget)
         except BudgetExceeded:
             self._settle_ended(ledger, plan.project)
             ledger.allot(allotted, budget=budget)
 
-    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str, clip: float | None) -> None:
-        """Before an update under institution_dp is made and cut to ``clip``; a repeated attempt at a round costs nothing more."""
-        if clip is None:
-            return
-        ledger, budget = self.project(plan.project), load_policy(self._home.policy_path).accept.max_institution_epsilon
-        release = release_of(run=run, institution=ledger.institution, base_digest=base_digest)
-        ledger.reserve(run, institution_terms(plan).event(release, base_digest, clip), budget=budget)
+    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str, clip: float | None = None) -> None:
+        """Before an update under institution_dp is made and cut to ``clip``; a repeated attempt at a round costs nothing more.
 
-    def bank_leaving(self, plan: Plan, *, run: str, base_digest: str) -> None:
+        Under secure aggregation an update costs when it leaves for a cohort; here is only asked whether it then may.
+        """
+        if plan.privacy.institution_dp is None:
+            return
+        if plan.privacy.secure_aggregation is not None:
+            self.project(plan.project).require_room(run, budget=self._bank_budget)
+            return
+        self._reserve(plan, run, base_digest, clip)
+
+    def bank_leaving(
+        self, plan: Plan, *, run: str, base_digest: str, clip: float | None = None, cohort: str | None = None
+    ) -> None:
+        """The first byte is about to leave. For a ``cohort`` (its rid) with noise of its own this is a release of its own."""
         if plan.privacy.institution_dp is not None:
-            ledger = self.project(plan.project)
-            ledger.commit(run, release_of(run=run, institution=ledger.institution, base_digest=base_digest))
+            release = self._reserve(plan, run, base_digest, clip, cohort)
+            self.project(plan.project).commit(run, release)
+
+    def _reserve(self, plan: Plan, run: str, base_digest: str, clip: float | None, cohort: str | None = None) -> str:
+        ledger = self.project(plan.project)
+        release = release_of(run=run, institution=ledger.institution, base_digest=base_digest, cohort=cohort)
+        ledger.reserve(run, institution_terms(plan).event(release, base_digest, clip), budget=self._bank_budget)
+        return release
+
+    @property
+    def _bank_budget(self) -> float | None:
+        return load_policy(self._home.policy_path).accept.max_institution_epsilon
 
     def run_ended(self, run: str) -> None:
         """The run's result is here: nothing more will be asked for, and what was not used is free again."""

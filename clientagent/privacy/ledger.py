@@ -79,6 +79,12 @@ class PrivacyLedger:
         require_budget(self.book, budget)
         self._append(Fact.RESERVED, Reserved(run=run, event=event))
 
+    def require_room(self, run: str, *, budget: float | None) -> None:
+        """Whether one more update of this run can be booked: asked before work that would be in vain. Raises as ``reserve`` does."""
+        self._require_open()
+        require_budget(self.book, budget)
+        self.book.run(run).require_room()
+
     def commit(self, run: str, release: str) -> None:
         """Just before the first byte leaves; once is enough."""
         self._require_open()

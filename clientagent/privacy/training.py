@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clientagent.plugins import at_work
 from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.dpsgd import Pull, train_privately
@@ -27,10 +28,11 @@ def train_under_record_dp(
         plan, inputs=inputs.matrix.shape[1], features=len(spec.numeric) + len(spec.categorical),
         class_weights=(1.0, 1.0) if positives is None else balanced(terms.rows, positives),
     )
-    trained = train_privately(
-        plan, base, inputs, gradients, terms, round_number=round_number, stream=release.stream, pull=pull_of(correction),
-        progress=at_most_every(PROGRESS_EVERY_S, progress),
-    )
+    with at_work(plan):
+        trained = train_privately(
+            plan, base, inputs, gradients, terms, round_number=round_number, stream=release.stream, pull=pull_of(correction),
+            progress=at_most_every(PROGRESS_EVERY_S, progress),
+        )
     releases.note_clipping(release.name, OwnClipping(clip_share=trained.clip_share, mean_norm=trained.mean_norm))
     return LocalTraining(trained.update, trained.steps, None, trained.seconds)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.evaluation.scores import score
+from clientagent.plugins import at_work
 from clientagent.scoring.stored import StoredModel
 from clientagent.wire.messages import (
     BinsInput,
@@ -104,6 +105,8 @@ def attribute(model: StoredModel, matrix: Array) -> Attribution:
 
 def _integrated(model: StoredModel, matrix: Array, base: Array) -> Array:
     """The mean gradient (rows, inputs) on the way from the baseline to each row."""
+    if model.plan.model.is_plugin:
+        return _integrated_by_torch(model, matrix, base)
     tensors = layout_of(model.plan, matrix.shape[1]).unflatten(model.flat)
     layers = len(layer_widths(model.plan, matrix.shape[1])) - 1
     weights = [tensors[f"layers.{i}.weight"] for i in range(layers)]
@@ -116,6 +119,28 @@ def _integrated(model: StoredModel, matrix: Array, base: Array) -> Array:
         total = np.zeros_like(rows)
         for step in range(STEPS):
             total += _gradient(weights, biases, base + np.float32((step + 0.5) / STEPS) * (rows - base))
+        gradients[start : start + BLOCK_ROWS] = total / STEPS
+    return gradients
+
+
+def _integrated_by_torch(model: StoredModel, matrix: Array, base: Array) -> Array:
+    """The same for a plugin, whose gradient only torch knows."""
+    import torch
+
+    from clientagent import models
+
+    module, layout = models.build(model.plan, matrix.shape[1])
+    models.load_flat(module, layout, model.flat)
+    module.eval()
+    gradients = np.empty_like(matrix)
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        rows = matrix[start : start + BLOCK_ROWS]
+        total = np.zeros_like(rows)
+        for step in range(STEPS):
+            at = torch.from_numpy(base + np.float32((step + 0.5) / STEPS) * (rows - base)).requires_grad_()
+            with at_work(model.plan):
+                (gradient,) = torch.autograd.grad(module(at).sum(), at)
+            total += gradient.numpy()
         gradients[start : start + BLOCK_ROWS] = total / STEPS
     return gradients
 

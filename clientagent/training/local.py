@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clientagent.plugins import at_work
 from clientagent.preparation.preprocess import Inputs
 from clientagent.training.closed_form import LogisticTrainer
 from clientagent.training.strategies import Correction
@@ -63,7 +64,8 @@ def train(
     rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
     trainer = trainer_of(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
     report = at_most_every(PROGRESS_EVERY_S, progress)
-    losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
+    with at_work(plan):
+        losses = [trainer.epoch(partial(report, epoch, epochs)) for epoch in range(1, epochs + 1)]
     update = trainer.weights() - base
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")

@@ -30,7 +30,8 @@ def optimiser_of(plan: Plan, module: nn.Module, learning_rate: float, *, alone: 
     weights, decay = list(module.parameters()), plan.training.weight_decay
     if plan.training.optimiser == "sgd":
         return torch.optim.SGD(weights, learning_rate, weight_decay=decay, fused=True)
-    if plan.model.hidden and plan.model.family == "mlp" and not alone:
+    deep = plan.model.is_plugin or (plan.model.hidden and plan.model.family == "mlp")
+    if deep and not alone:
         return LayerAdam(weights, learning_rate, decay)
     return torch.optim.AdamW(weights, learning_rate, weight_decay=decay, fused=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from clientagent.wire.errors import PlanUnsupported
 from clientagent.wire.plan import Plan
 
-FAMILIES = ("logistic", "mlp", "scorecard")
 STRATEGIES = (
     "fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg", "newton", "scaffold", "feddyn",
     "ditto", "median", "trimmed_mean", "krum",
@@ -16,14 +15,13 @@ NUMERIC = ("zscore", "quantile", "bins", "piecewise", "woe")
 
 def unsupported(plan: Plan) -> list[tuple[str, str]]:
     """(dotted field, what this version offers) for each choice that it cannot run yet."""
-    masked = plan.privacy.secure_aggregation is not None
+    masked, bank = plan.privacy.secure_aggregation is not None, plan.privacy.institution_dp
     private = plan.privacy.record_dp is not None
     wishes = [
-        (plan.model.family not in FAMILIES, "model.family", " or ".join(FAMILIES)),
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
-        (masked and plan.privacy.institution_dp is not None, "privacy.institution_dp", "null under secure aggregation"),
+        (masked and bank is not None and bank.clip == "adaptive", "privacy.institution_dp.clip", "a number under secure aggregation"),
         (masked and plan.compression.codec not in ("none", "int8"), "compression.codec", "none or int8 under secure aggregation"),
         (plan.evaluation.segment is not None and masked, "evaluation.segment", "null under secure aggregation"),
         (plan.evaluation.segment is not None and private, "evaluation.segment", "null under record-level privacy"),

@@ -191,6 +191,11 @@ _REFUSED = (
          _("Newton sends sums that must add up exactly; a lossy codec would move the optimum.")),
     _Row("privacy.record_dp", _both(_newton, _has_record_dp),
          _("Newton sends exact sums over customers, without the clipping and noise that record-level privacy needs.")),
+    # ---- plugins
+    _Row("model.tensors", lambda plan: plan.model.is_plugin and not plan.model.tensors,
+         _("A plugin's plan lists its tensors: 'fedagent plans plugins NAME' prints them at a bank that has it installed.")),
+    _Row("model.tensors", lambda plan: bool(plan.model.tensors) and not plan.model.is_plugin,
+         _("Only a plugin lists tensors; those of this family follow from its other fields.")),
     # ---- what leaves beside the update
     _Row("compression.codec", _both(_is("scaffold"), _codec("topk")),
          _("SCAFFOLD's control variates are not differences that could be sent later: choose bfloat16, int8 or none.")),

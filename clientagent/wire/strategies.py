@@ -70,7 +70,9 @@ CLOSED_FORM = ("logistic", "mlp", "scorecard")
 
 
 def needs_torch(plan: Plan) -> bool:
-    """Whether a round's work takes gradient steps for which an agent needs torch. Under record_dp few do."""
+    """Whether a round's work needs torch: for gradient steps, of which few do under record_dp, or to score with a plugin."""
+    if plan.model.is_plugin:
+        return True
     if plan.strategy.name == "newton" or not plan.training.epochs or is_logistic(plan):
         return False
     return plan.privacy.record_dp is None or plan.model.family not in CLOSED_FORM or plan.strategy.name == "ditto"

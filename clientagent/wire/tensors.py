@@ -55,10 +55,14 @@ class Layout:
     def file_bytes(self) -> int:
         return len(self.header) + 4 * self.parameters
 
+    def start_of(self, name: str) -> int:
+        """Where a tensor's first value lies in the flat vector."""
+        before = self.names[: self.names.index(name)]
+        return sum(math.prod(self.shapes[other]) for other in before)
+
     def offset_of(self, name: str) -> int:
         """Where a tensor's first byte lies in the file."""
-        before = self.names[: self.names.index(name)]
-        return len(self.header) + 4 * sum(math.prod(self.shapes[other]) for other in before)
+        return len(self.header) + 4 * self.start_of(name)
 
     def flatten(self, tensors: Mapping[str, Array]) -> Array:
         """One float32 vector (parameters,). Raises ``TensorsMismatch``."""

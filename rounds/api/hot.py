@@ -27,8 +27,6 @@ from rounds.storage import blobs
 
 MAX_WAIT_S = 25.0
 LINGER_S = 0.2
-LOOK_ANYWAY_S = {True: 8.0, False: 20.0}
-"""A waiting request looks at the database again after this long even without a hint: sooner where hints may be lost on the way."""
 
 
 @require_GET
@@ -36,19 +34,24 @@ LOOK_ANYWAY_S = {True: 8.0, False: 20.0}
 async def work(request: HttpRequest) -> HttpResponse:
     """The next piece of work, the moment there is one. No database connection is held while waiting."""
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
-    until = time.monotonic() + _wait_s(request)
+    wait_s = _wait_s(request)
+    until = time.monotonic() + wait_s
     with live.waiting_for_work(identity.institution_slug) as event:
+        looks = live.Looks(identity.agent_id, identity.institution_slug)
         while True:
             event.clear()
-            answer = await sync_to_async(next_work)(identity)
+            if not (wait_s and looks.due_in_s()):
+                looks.begin()
+                answer = await sync_to_async(next_work)(identity)
+                looks.ended(found=answer is not None)
+                if answer is not None:
+                    crashing.reached("answer:work")
+                    return _json(answer)
             left = until - time.monotonic()
-            if answer is not None:
-                crashing.reached("answer:work")
-                return _json(answer)
             if left <= 0:
                 return HttpResponse(status=204)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), min(left, LOOK_ANYWAY_S[live.may_lose_hints()]))
+                await asyncio.wait_for(event.wait(), min(left, looks.due_in_s()))
 
 
 def next_work(identity: AgentIdentity) -> WorkAnswer | None:

@@ -183,7 +183,12 @@ def _protection(plan: Plan) -> Section:
     else:
         points.append(_("No differential privacy for customers: no bound is given on what the weights may tell of one of them."))
     if privacy.institution_dp:
-        points.append(_("Institution-level differential privacy: epsilon %(e)s for a bank.") % {"e": privacy.institution_dp.epsilon})
+        towards = (
+            _("Institution-level differential privacy: epsilon %(e)s for a bank, towards the portal too.")
+            if privacy.secure_aggregation
+            else _("Institution-level differential privacy: epsilon %(e)s for a bank.")
+        )
+        points.append(towards % {"e": privacy.institution_dp.epsilon})
     points.append(
         _("Secure aggregation: the portal saw only sums of updates.")
         if privacy.secure_aggregation

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from clientagent.wire import capabilities
 from clientagent.wire.errors import Refusal
-from clientagent.wire.masking import threshold_for
+from clientagent.wire.masking import fewest_in_sum, threshold_for
 from clientagent.wire.plan import Feature, Plan
-from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.institution import honest_banks, institution_terms, repeats_of
 from clientagent.wire.privacy.terms import not_covered
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
@@ -55,14 +55,13 @@ def update_bytes(plan: Plan) -> int:
     inputs, _known = expected_inputs(plan)
     codec = plan.compression
     each = BYTES_A_SENT_VALUE * codec.share if codec.codec == "topk" else BYTES_A_VALUE[codec.codec]
-    values = uplink_layout(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1
-    return round(each * values)
+    return round(each * uplink_layout(plan, inputs).parameters)
 
 
 def version_bytes(plan: Plan) -> int:
     """About how many bytes a version has."""
     inputs, _known = expected_inputs(plan)
-    return 4 * (layout_of(plan, inputs).parameters if plan.model.family in capabilities.FAMILIES else inputs + 1)
+    return 4 * layout_of(plan, inputs).parameters
 
 
 def _rounds(plan: Plan) -> Effect:
@@ -177,25 +176,44 @@ def _banks(plan: Plan) -> list[Effect]:
         terms = institution_terms(plan)
     except Refusal as refusal:
         return [Effect("alert-triangle", refusal.sentence)]
-    words = {
-        "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}", "noise": f"{terms.noise_multiplier:.3g}",
-        "times": f"{terms.update_noise / len(plan.participants):.2g}",
+    banks, masked = len(plan.participants), plan.privacy.secure_aggregation is not None
+    honest = honest_banks(fewest_in_sum(plan, banks)) if masked else banks
+    words: dict[str, str | int] = {
+        "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}",
+        "times": f"{terms.update_noise / math.sqrt(honest * banks):.2g}", "honest": honest, "spare": repeats_of(plan),
     }
     adapting = _(
         "The clip adapts: it begins at norm %(clip)s and follows the median norm of the banks' updates, by at most a tenth a round. A "
         "count with noise says how many were within it; that count is part of the epsilon."
     )
-    return [
+    towards = _shared_noise(words) if masked else [
         Effect("shield-check", _(
             "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
             "versions; not to the portal, which sees single updates and adds the noise."
         ) % words),
+    ]  # fmt: skip
+    return [
+        *towards,
         Effect("activity", _(
             "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
             "expect a much weaker model."
         ) % words),
         *([Effect("activity", adapting % words)] if terms.adaptive else []),
         Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
+    ]
+
+
+def _shared_noise(words: dict[str, str | int]) -> list[Effect]:
+    """What noise in shares promises, and what it is sized for."""
+    return [
+        Effect("shield-check", _(
+            "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
+            "versions and to the portal: each bank adds its share of the noise, and only the noised sum is opened."
+        ) % words),
+        Effect("scale", _(
+            "The shares of %(honest)d banks make the promised noise: the fewest that a sum needs, less one that knows its own. An "
+            "attempt that failed after updates had left is charged; %(spare)d such attempts fit into the run's epsilon."
+        ) % words),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
@@ -60,12 +61,15 @@ class PlanForm:
         return place
 
     def matters(self, path: str) -> bool:
-        other, values = MATTERS.get(path, ("", ()))
-        if not other or path in self.problems or path in self.notes:
+        if path not in MATTERS or path in self.problems or path in self.notes:
             return True
-        spec = next(spec for spec in all_fields() if spec.path == other)
-        value = self.value(other)
-        return str(spec.default if value is None else value) in values
+        return any(fnmatchcase(self._stands(other), value) for other, values in MATTERS[path] for value in values)
+
+    def _stands(self, path: str) -> str:
+        """What the form shows in a field: its value, or its default."""
+        spec = next(spec for spec in all_fields() if spec.path == path)
+        value = self.value(path)
+        return str(spec.default if value is None else value)
 
 
 def form_of(document: Json, project: Project) -> PlanForm:
@@ -218,6 +222,8 @@ def _read(spec: FieldSpec, post: QueryDict) -> Any:
     text = post.get(spec.path, "").strip()
     if spec.kind == "ranges":
         return _ranges(text)
+    if spec.kind == "tensors":
+        return list(_tensors(text))
     if not text:
         return _ABSENT if spec.path != "label.name" and spec.kind != "numbers" else ("" if spec.kind != "numbers" else [])
     if spec.kind in ("integer", "number", "either"):
@@ -236,6 +242,25 @@ def _ranges(text: str) -> Json:
         name, _colon, pair = line.rpartition(":")
         ranges[name.strip() or line.strip()] = [number_or_text(end.strip()) for end in pair.split(",")]
     return ranges
+
+
+def _tensors(text: str) -> Iterator[Json]:
+    """Lines such as ``wide.weight: 1 x inputs, uniform``. A line that says anything else keeps its text, for its problem to name."""
+    for line in filter(str.strip, text.splitlines()):
+        name, _colon, rest = line.partition(":")
+        shape, _comma, start = rest.partition(",")
+        tensor: Json = {"name": name.strip(), "shape": [number_or_text(width.strip()) for width in shape.split("x") if width.strip()]}
+        yield {**tensor, "start": start.strip()} if start.strip() else tensor
+
+
+def _tensor_lines(tensors: Any) -> str:
+    return "\n".join(map(_tensor_line, tensors)) if isinstance(tensors, list) else _as_text(tensors)
+
+
+def _tensor_line(tensor: Any) -> str:
+    if not isinstance(tensor, Mapping) or not isinstance(tensor.get("shape"), list):
+        return _as_text(tensor) if not isinstance(tensor, Mapping) else str(tensor.get("name", ""))
+    return f"{tensor.get('name', '')}: {' x '.join(map(str, tensor['shape']))}, {tensor.get('start', 'uniform')}"
 
 
 def number_or_text(text: str) -> int | float | str:
@@ -314,7 +339,8 @@ def shown(form: PlanForm, spec: FieldSpec) -> Shown:
         problem = runs if offered != "null" else _("Not in this version yet.")
     chosen = [str(item) for item in value] if isinstance(value, list) else []
     return Shown(
-        spec, _as_text(value), chosen, problem, OFFERED.get(spec.path, ()), not form.matters(spec.path),
+        spec, (_tensor_lines if spec.kind == "tensors" else _as_text)(value), chosen, problem, OFFERED.get(spec.path, ()),
+        not form.matters(spec.path),
         form.notes.get(spec.path, ""), _stands_for(form, spec),
     )
 

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 class FieldSpec:
     """One value of a plan.
 
-    ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks, value or ranges (a line a column).
+    ``kind``: choice, integer, number, either (a word or a number), text, numbers, banks, value, ranges or tensors (a line each).
     """
 
     path: str
@@ -93,6 +93,7 @@ LABELS: dict[str, Any] = {
     "points_to_double": _("Points that double the odds"),
     "family": _("Family"),
     "hidden": _("Hidden layers"),
+    "tensors": _("Tensors"),
     "dropout": _("Dropout"),
     "epochs": _("Epochs"),
     "batch_size": _("Batch size"),
@@ -157,13 +158,14 @@ def _users_of(number: str) -> tuple[str, ...]:
 
 
 _ROBUST = tuple(sorted(ROBUST))
-MATTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+Condition = tuple[str, tuple[str, ...]]
+_MATTERS: dict[str, Condition] = {
+    "model.tensors": ("model.family", ("*@*",)),
     "model.hidden": ("model.family", ("mlp",)),
     "model.dropout": ("model.family", ("mlp",)),
     "model.base_score": ("model.family", ("scorecard",)),
     "model.base_odds": ("model.family", ("scorecard",)),
     "model.points_to_double": ("model.family", ("scorecard",)),
-    "preprocessing.bins": ("preprocessing.numeric", ("quantile", "bins", "piecewise", "woe")),
     **{f"strategy.{number}": ("strategy.name", _users_of(number)) for number in NUMBERS},
     "strategy.byzantine": ("strategy.name", _ROBUST),
     "strategy.mixing": ("strategy.name", _ROBUST),
@@ -178,9 +180,12 @@ MATTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "schedule.max_updates_per_bank": ("schedule.mode", ("async",)),
     "privacy.min_banks_reason": ("privacy.min_banks", ("1", "2")),
 }
-"""A field that matters only while another has one of these values; it keeps its value while it is not shown."""
+MATTERS: dict[str, tuple[Condition, ...]] = {
+    **{path: (condition,) for path, condition in _MATTERS.items()},
+    "preprocessing.bins": (("preprocessing.numeric", ("quantile", "bins", "piecewise", "woe")), ("model.family", ("scorecard",))),
+}
+"""A field that matters only while one of these others has such a value; it keeps its value while it is not shown."""
 OFFERED: dict[str, tuple[str, ...]] = {
-    "model.family": capabilities.FAMILIES,
     "strategy.name": capabilities.STRATEGIES,
     "preprocessing.numeric": capabilities.NUMERIC,
 }
@@ -277,7 +282,7 @@ def _kind(path: str, part: Json, numbers: Json, word: str, choices: tuple[str, .
     if choices:
         return "choice"
     if part.get("type") == "array":
-        return "banks" if path == "schedule.required" else "numbers"
+        return {"schedule.required": "banks", "model.tensors": "tensors"}.get(path, "numbers")
     if part.get("type") == "object":
         return "ranges"
     if word:

@@ -26,7 +26,14 @@ SENTENCES = [
     _("Largest norm of one bank's update; adaptive from 50 banks on."),
     _("The column that says how a case ended."),
     _("The value that means default or fraud; 1 equals 1.0."),
-    _("logistic: one weight an input. mlp: hidden layers. scorecard: points a bin."),
+    _(
+        "logistic: one weight an input. mlp: hidden layers. scorecard: points a bin. "
+        "name@hash: a plugin that each bank has installed; it comes with a plan as YAML."
+    ),
+    _("A plugin's weights and where they start, as 'fedagent plans plugins' prints them."),
+    _("As in the module's state_dict."),
+    _("Its widths; the word inputs stands for the number of inputs."),
+    _("Where it starts; uniform lies within 1 / sqrt(product of all widths but the first)."),
     _("Points of a customer at the base odds (scorecard)."),
     _("Good customers to one bad at the base score (scorecard)."),
     _("Points that double the odds, PDO (scorecard)."),

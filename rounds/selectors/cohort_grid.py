@@ -76,8 +76,8 @@ def cohort_view(round_: Round) -> CohortView:
     )
 
 
-def columns() -> list[str]:
-    return [_("Model"), _("Training"), _("Keys"), _("Shares"), _("Masked update"), _("Unmasking"), _("Outcome")]
+def columns() -> tuple[str, ...]:
+    return _("Model"), _("Training"), _("Keys"), _("Shares"), _("Masked update"), _("Unmasking"), _("Outcome")
 
 
 def is_awaited(part: Participation, view: CohortView) -> bool:

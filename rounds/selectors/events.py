@@ -140,29 +140,44 @@ class Line:
     round_number: int | None
     readable: bool
 
+    @property
+    def element(self) -> str:
+        return f"event-{self.seq}"
 
-def run_events(chain: str, audience: Audience, *, round_number: int | None = None, limit: int = 30) -> list[Line]:
+
+@dataclass(frozen=True)
+class Told:
+    """Entries as their rows say, for no reader in particular: the columns of each, the banks' names, and whose agents spoke."""
+
+    entries: list[dict[str, Any]]
+    names: Mapping[str, str]
+    agents: Mapping[str, str]
+
+    def to(self, audience: Audience) -> list[Line]:
+        """The entries as sentences in the reader's language, with what this reader may know."""
+        agents = {actor: _("agent of %(bank)s") % {"bank": name} for actor, name in self.agents.items()}
+        return [_line(entry, self.names, agents, audience) for entry in self.entries]
+
+
+def run_entries(chain: str, *, round_number: int | None = None, limit: int = 30) -> Told:
     """The latest entries of a run's chain, newest first; of one round where it is named."""
     rows = Entry.objects.filter(chain_id=chain)
     if round_number is not None:
         rows = rows.filter(body__round=round_number)
-    return lines(rows.order_by("-seq")[:limit], audience)
+    return _read(rows.order_by("-seq")[:limit])
 
 
 def lines(rows: QuerySet[Entry], audience: Audience) -> list[Line]:
+    return _read(rows).to(audience)
+
+
+def _read(rows: QuerySet[Entry]) -> Told:
     columns = ("chain_id", "seq", "at_utc", "kind", "actor")
-    values = rows.values(*columns, *(f"body__{name}" for name in FIELDS))
+    entries = list(rows.values(*columns, *(f"body__{name}" for name in FIELDS)))
     names = dict(Institution.objects.values_list("slug", "name"))
-    found = list(values)
-    agents = _agents({value["actor"] for value in found})
-    return [_line(value, names, agents, audience) for value in found]
-
-
-def _agents(actors: set[str]) -> dict[str, str]:
-    """The bank's name for each agent among these actors."""
-    ids = [actor.removeprefix("agent:") for actor in actors if actor.startswith("agent:")]
-    rows = Agent.objects.filter(pk__in=ids).values_list("pk", "institution__name") if ids else []
-    return {f"agent:{pk}": _("agent of %(bank)s") % {"bank": name} for pk, name in rows}
+    ids = {entry["actor"].removeprefix("agent:") for entry in entries if entry["actor"].startswith("agent:")}
+    owners = Agent.objects.filter(pk__in=ids).values_list("pk", "institution__name") if ids else []
+    return Told(entries, names, {f"agent:{pk}": name for pk, name in owners})
 
 
 def may_read(entry: Entry, audience: Audience) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -62,7 +62,7 @@ class Row:
     visible: bool
     kind: str
     state: str
-    cells: list[Cell]
+    cells: tuple[Cell, ...]
     rows: int | None = None
     weight: float | None = None
     reason: str = ""
@@ -73,10 +73,14 @@ class Row:
     cosine: float | None = None
     train_loss: float | None = None
 
+    @property
+    def element(self) -> str:
+        return f"bank-{self.slug}"
+
 
 @dataclass(frozen=True)
 class Grid:
-    columns: list[str]
+    columns: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -108,7 +112,7 @@ class Scene:
             return _("Its agent was never seen"), None
         return (_("Offline since"), seen) if presence_of(seen, self.now) == "offline" else ("", None)
 
-    def row(self, seat: Seat, kind: str, state: str, cells: list[Cell]) -> Row:
+    def row(self, seat: Seat, kind: str, state: str, cells: Iterable[Cell]) -> Row:
         institution = seat.institution
         return Row(
             institution.slug,
@@ -118,7 +122,7 @@ class Scene:
             self.audience.sees_figures_of(institution.pk),
             kind,
             state,
-            cells,
+            tuple(cells),
             rows=seat.rows,
             weight=seat.weight,
         )
@@ -140,7 +144,7 @@ _SEAT_BROKE_AT = {"refused": 0, "unfit": 1, "absent": 1, "dropped": 2}
 
 def preparation_grid(seats: Sequence[Seat], scene: Scene, *, awaited: Seat.State | None) -> Grid:
     """Each bank's word on the plan, then its statistics. ``awaited`` is the state whose banks hold the run up."""
-    columns = [_("Approval"), _("Statistics"), _("Roster")]
+    columns = _("Approval"), _("Statistics"), _("Roster")
     return Grid(columns, [_seat_row(seat, scene, waited_for=seat.state == awaited) for seat in seats])
 
 
@@ -180,9 +184,9 @@ def round_grid(
 
     With a ``cohort`` (secure aggregation) its stages stand in the place of the upload.
     """
-    columns = [_("Model"), _("Training"), _("Upload"), _("Outcome")] if cohort is None else cohort_columns()
+    columns = (_("Model"), _("Training"), _("Upload"), _("Outcome")) if cohort is None else cohort_columns()
     rows = [_row(part, scene, is_open=is_open, cohort=cohort) for part in participations]
-    return Grid(columns, rows + [replace(_seat_row(seat, scene), cells=[Cell("idle")] * len(columns)) for seat in absent])
+    return Grid(columns, rows + [replace(_seat_row(seat, scene), cells=(Cell("idle"),) * len(columns)) for seat in absent])
 
 
 def _row(part: Participation, scene: Scene, *, is_open: bool, cohort: CohortView | None) -> Row:

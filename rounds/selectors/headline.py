@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,20 @@ class Headline:
     change: float | None = None
 
 
-def headline_of(run: Run, audience: Audience, *, upto: int | None = None) -> Headline:
-    """``upto`` is the round that is looked back at."""
+def _has_result(run: Run, upto: int | None) -> bool:
+    return upto is None and run.selected is not None and run.selected.pooled is not None
+
+
+def evaluated(run: Run, *, upto: int | None = None) -> list[ModelVersion]:
+    """The version that the head of the page tells of, and the one evaluated before it. ``upto`` is the round that is looked back at."""
     rows = run.versions.filter(pooled__isnull=False).order_by("-number")
-    is_result = upto is None and run.selected is not None and run.selected.pooled is not None
-    number = run.selected.number if is_result and run.selected else upto
-    rows = rows.filter(number__lte=number) if number is not None else rows
-    found = list(rows[:2])
+    number = run.selected.number if _has_result(run, upto) and run.selected else upto
+    return list((rows.filter(number__lte=number) if number is not None else rows)[:2])
+
+
+def headline_of(run: Run, found: Sequence[ModelVersion], audience: Audience, *, upto: int | None = None) -> Headline:
+    """``found`` is what ``evaluated`` says of the run and ``upto``."""
+    is_result = _has_result(run, upto)
     if not found or (upto is not None and found[0].number != upto):
         return Headline()
     version, pooled = found[0], _figures(found[0].pooled or {})

@@ -132,4 +132,6 @@ def _is_of(row: Receipt, manifest: UpdateManifest | None, release: PrivacyReleas
         return release.account.unit == "record" and release.round == said["round"]
     if release.account.unit == "record":
         return manifest.privacy is not None and manifest.privacy.event.release == release.release
-    return release.release == release_of(run=said["run"], institution=manifest.institution, base_digest=manifest.base_digest)
+    return release.release == release_of(
+        run=said["run"], institution=manifest.institution, base_digest=manifest.base_digest, cohort=manifest.cohort
+    )

@@ -7,22 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Count, OuterRef, Subquery, Sum
-from django.utils import timezone
+from django.http import Http404
 from django.utils.functional import cached_property
 
-from audit.selectors import head_of
 from clientagent.wire.plan import Plan as PlanSchema
-from rounds.figures import palette
 from rounds.lifecycle import RUN_ENDED, RunState
-from rounds.models import Participation, Round, Run, Seat, Update
-from rounds.selectors import series
-from rounds.selectors.cohort_grid import CohortView, cohort_view
-from rounds.selectors.events import Line, run_events
-from rounds.selectors.grid import Grid, Scene, agents_of, preparation_grid, round_grid
+from rounds.models import Round, Run, Seat
+from rounds.selectors.cohort_grid import CohortView
+from rounds.selectors.events import Line
+from rounds.selectors.grid import Grid, Scene, preparation_grid, round_grid
 from rounds.selectors.headline import Headline, headline_of
 from rounds.selectors.notice import Notice, notice_of
-from rounds.selectors.scope import Audience, run_for
+from rounds.selectors.reading import Reading, read
+from rounds.selectors.scope import Audience
 
 RIBBON_CELLS = 120
 
@@ -35,9 +32,14 @@ class RibbonCell:
     attempts: int = 1
     viewed: bool = False
 
+    @property
+    def element(self) -> str:
+        return f"round-{self.number}"
+
 
 @dataclass(frozen=True)
 class Snapshot:
+    reading: Reading = field(repr=False)
     run: Run
     plan: PlanSchema
     audience: Audience
@@ -102,8 +104,7 @@ class Snapshot:
     @cached_property
     def events(self) -> list[Line]:
         """The run's latest entries, or those of the round that is looked back at. Read when they are drawn."""
-        number = self.viewed.number if self.is_past and self.viewed else None
-        return run_events(self.run.chain, self.audience, round_number=number)
+        return self.reading.entries.to(self.audience)
 
     @property
     def notice(self) -> Notice | None:
@@ -156,85 +157,53 @@ def snapshot(run_id: uuid.UUID | str, audience: Audience, round_number: int | No
 
     Raises ``Http404`` for a run that the audience may not see.
     """
-    now = timezone.now()
-    run = run_for(audience, run_id)
-    places = palette.places()
-    seats = list(run.seats.select_related("institution").defer("statistics"))
-    rounds = list(run.rounds.defer("aggregation").order_by("number", "attempt"))
-    viewed = _viewed(rounds, round_number)
-    is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
-    scene = Scene(audience, places, agents_of(seats) if run.state not in RUN_ENDED else {}, now)
-    received, up, down, plain = _traffic(viewed)
-    is_masked = run.plan.document.privacy.secure_aggregation is not None
-    cohort = cohort_view(viewed) if viewed and is_masked else None
+    return shown_to(audience, read(run_id, round_number))
+
+
+def shown_to(audience: Audience, reading: Reading) -> Snapshot:
+    """What one audience sees of a reading, in the language that is active. Raises ``Http404`` where it may see nothing."""
+    if not reading.is_visible_to(audience):
+        raise Http404
+    run, viewed = reading.run, reading.viewed
+    upto = viewed.number if reading.is_past and viewed else None
     return Snapshot(
+        reading=reading,
         run=run,
         plan=run.plan.document,
         audience=audience,
-        at=now,
-        rounds=rounds,
+        at=reading.at,
+        rounds=reading.rounds,
         viewed=viewed,
-        is_past=is_past,
-        ribbon=_ribbon(rounds, run.total_versions, viewed),
-        grid=_grid(run, viewed, seats, scene, cohort, is_live=not is_past),
-        cohort=cohort,
-        seats=seats,
-        attempts=[r for r in rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
-        last_entry=head_of(run.chain)[0],
-        headline=headline_of(run, audience, upto=viewed.number if is_past and viewed else None),
-        received=received,
-        bytes_up=up,
-        bytes_down=down,
-        bytes_plain=plain,
-        places=places,
+        is_past=reading.is_past,
+        ribbon=_ribbon(reading.rounds, run.total_versions, viewed),
+        grid=_grid(reading, Scene(audience, reading.places, reading.agents, reading.at)),
+        cohort=reading.cohort,
+        seats=reading.seats,
+        attempts=[r for r in reading.rounds if viewed and r.number == viewed.number and r.attempt < viewed.attempt],
+        last_entry=reading.last_entry,
+        headline=headline_of(run, reading.evaluated, audience, upto=upto),
+        received=reading.traffic.received,
+        bytes_up=reading.traffic.up,
+        bytes_down=reading.traffic.down,
+        bytes_plain=reading.traffic.plain,
+        places=reading.places,
     )
 
 
 def figures_key(snap: Snapshot) -> tuple[object, ...]:
     """Changes when the charts must be drawn anew."""
-    return (*series.revision(snap.run), len(snap.seats))
+    return (*snap.reading.revision, len(snap.seats))
 
 
-def _viewed(rounds: Sequence[Round], number: int | None) -> Round | None:
-    """The last attempt at the asked round; the run's latest round otherwise."""
-    asked = [round_ for round_ in rounds if round_.number == number]
-    return (asked or list(rounds))[-1] if rounds else None
-
-
-def _grid(
-    run: Run, viewed: Round | None, seats: Sequence[Seat], scene: Scene, cohort: CohortView | None, *, is_live: bool
-) -> Grid:
+def _grid(reading: Reading, scene: Scene) -> Grid:
+    run, viewed, seats = reading.run, reading.viewed, reading.seats
     if viewed is None:
         awaited = {RunState.PROPOSED: Seat.State.INVITED, RunState.PREPARING: Seat.State.APPROVED}
         return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)))
-    parts = _participations(viewed, run, is_live=is_live)
-    here = {part.institution_id for part in parts}
+    here = {part.institution_id for part in reading.participations}
     absent = [seat for seat in seats if seat.institution_id not in here]
     is_open = viewed.state == "open" and run.state not in RUN_ENDED
-    return round_grid(parts, absent, scene, is_open=is_open, cohort=cohort)
-
-
-def _participations(round_: Round, run: Run, *, is_live: bool) -> list[Participation]:
-    """Each bank's work in a round. Async has no banks of a round: the newest work of each, or what went into a past version."""
-    rows = Participation.objects.select_related("seat__institution", "update", "round").order_by("institution__slug", "slot")
-    rows = rows.defer("order", "update__manifest", "seat__statistics", "round__aggregation")
-    if not run.is_async:
-        rows = rows.filter(round=round_)
-    elif is_live:
-        newest = Participation.objects.filter(seat=OuterRef("pk")).order_by("-round__number", "-slot").values("pk")[:1]
-        rows = rows.filter(pk__in=run.seats.annotate(newest=Subquery(newest)).values("newest"))
-    else:
-        rows = rows.filter(update__into=round_)
-    return list({part.institution_id: part for part in rows}.values())
-
-
-def _traffic(round_: Round | None) -> tuple[int, int, int, int]:
-    """Updates that count in a round so far, their bytes, what went down in it, and what the updates take without a codec."""
-    if round_ is None:
-        return 0, 0, 0, 0
-    up = Update.objects.filter(into=round_).aggregate(count=Count("pk"), bytes=Sum("bytes"), plain=Sum("plain_bytes"))
-    down = Participation.objects.filter(round=round_).aggregate(bytes=Sum("bytes_down"))
-    return up["count"], up["bytes"] or 0, down["bytes"] or 0, up["plain"] or 0
+    return round_grid(reading.participations, absent, scene, is_open=is_open, cohort=reading.cohort)
 
 
 def _ribbon(rounds: Sequence[Round], total: int, viewed: Round | None) -> list[RibbonCell]:

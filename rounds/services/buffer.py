@@ -76,8 +76,8 @@ def _noise(round_: Round, updates: list[Update]) -> AggregationNoise | None:
     Where the clip adapts, the banks within it are counted here, with noise from that key: nobody is told the count without it.
     """
     plan = round_.run.plan.document
-    if plan.privacy.institution_dp is None:
-        return None
+    if plan.privacy.institution_dp is None or plan.privacy.secure_aggregation is not None:
+        return None  # under masks the banks' own shares are in the sum, as the cohort's terms say
     terms, key = institution_terms(plan), bytes.fromhex(round_.noise_key)
     if not terms.adaptive or round_.base.clip is None:
         return AggregationNoise(noise_multiplier=terms.noise_multiplier, clip=terms.clip, key_digest=sha256_hex(key))

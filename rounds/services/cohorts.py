@@ -12,6 +12,7 @@ from clientagent.wire.cohort_orders import UpdateReady
 from clientagent.wire.errors import BaseMismatch, CountsInvalid, IllegalMove, Malformed, ManifestMismatch, NotFound
 from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, rotated_bound, update_segments
 from clientagent.wire.messages import RunManifest
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
 from institutions.authentication import AgentIdentity
 from institutions.models import Institution
@@ -94,10 +95,14 @@ def form_cohort(*, round_: Round) -> bool:
     ready = list(working.filter(ready_at__isnull=False).select_related("institution"))
     number, parameters = round_.cohorts.count() + 1, run.parameters or 0
     base = Base(round_.base.number, round_.base.digest)
+    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
     terms = cohort_terms(
         plan=plan, manifest=parse(RunManifest, run.manifest["document"]), manifest_digest=run.manifest_digest,  # type: ignore[index]
         round_number=round_.number, attempt=round_.attempt, cohort=number, bases={row.institution.slug: base for row in ready},
-        segments=update_segments(plan, parameters, len(ready), bound=_bound(run, parameters, len(ready))),
+        segments=update_segments(
+            plan, parameters, len(ready), bound=_bound(run, parameters, len(ready)), noise_multiplier=noise
+        ),
+        noise_multiplier=noise,
     )
     moment = now()
     cohort = tables.Cohort.objects.create(

@@ -12,6 +12,7 @@ from rounds.clock import now
 from rounds.lifecycle import COHORT_LIVE, WORKING, CohortStage, RoundState
 from rounds.models import Cohort, CohortMessage, Participation, Run
 from rounds.selectors.cohorts import collector_of
+from rounds.services.bank_privacy import book_masked
 
 
 def is_masked(run: Run) -> bool:
@@ -54,7 +55,9 @@ def is_in_time(participation: Participation, manifest: UpdateManifest) -> bool:
 def take_masked(identity: AgentIdentity, participation: Participation, manifest: UpdateManifest) -> None:
     """Keep the bank's word beside its vector, in the caller's transaction."""
     if manifest.masked is not None:
-        take(_cohort(participation, parse(MaskedInput, manifest.masked.document)), identity, manifest.masked)
+        cohort = _cohort(participation, parse(MaskedInput, manifest.masked.document))
+        take(cohort, identity, manifest.masked)
+        book_masked(participation.round, participation.institution, cohort.rid)
 
 
 def take(cohort: Cohort, identity: AgentIdentity, statement: Signed) -> Collector:

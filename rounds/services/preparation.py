@@ -11,9 +11,10 @@ from django.db import transaction
 from audit.selectors import epoch
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import Refusal
+from clientagent.wire.masking import update_segments
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
 from clientagent.wire.plan import Plan as PlanSchema
-from clientagent.wire.privacy.institution import FIRST_ADAPTIVE_CLIP, adapts
+from clientagent.wire.privacy.institution import FIRST_ADAPTIVE_CLIP, adapts, institution_terms
 from clientagent.wire.signing import sign_document
 from clientagent.wire.strategies import require_solvable
 from clientagent.wire.tensors import Layout
@@ -77,6 +78,7 @@ def _prepare(run: Run) -> _Prepared:
     inputs = len(spec.input_names)
     layout = layout_of(plan, inputs)
     require_solvable(plan.strategy, layout.parameters)
+    _require_maskable(plan, layout.parameters, len(seats))
     with blobs.drafting() as path:
         _write_initial(path, plan, inputs, layout)
         digest = blobs.adopt(path)
@@ -88,6 +90,12 @@ def _prepare(run: Run) -> _Prepared:
         created_utc=utc(now()), epoch=epoch(),
     )
     return _Prepared(spec, manifest, reports, weights, digest, layout.file_bytes)
+
+
+def _require_maskable(plan: PlanSchema, parameters: int, banks: int) -> None:
+    """Whether the ring has room for noise in shares at a scale fine enough: known once the model's size is. Raises ``PrivacyUnsound``."""
+    if plan.privacy.secure_aggregation is not None and plan.privacy.institution_dp is not None:
+        update_segments(plan, parameters, banks, noise_multiplier=institution_terms(plan).noise_multiplier)
 
 
 def _write_initial(path: Path, plan: PlanSchema, inputs: int, layout: Layout) -> None:

@@ -20,7 +20,7 @@ from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, U
 from rounds.orders import work_order
 from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
-from rounds.services.bank_privacy import book_round, clip_said, next_clip
+from rounds.services.bank_privacy import book_round, clip_said, next_clip, spent_in
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
 from rounds.services.cohorts import note_stage
 from rounds.services.masked import is_masked
@@ -90,7 +90,7 @@ def close_round(*, round_: Round) -> bool:
     round_ = lock_round(round_)
     if round_.state != RoundState.OPEN or not _end_cohort(round_):
         return False
-    if round_.run.plan.document.privacy.institution_dp is not None:
+    if round_.run.plan.document.privacy.institution_dp is not None and not is_masked(round_.run):
         round_.noise_key = os.urandom(KEY_BYTES).hex()
     manifest = aggregation_manifest(round_)
     digest = digest_of(manifest)
@@ -198,10 +198,12 @@ def _name_blobs(done: Aggregated) -> None:
 
 
 def _spent_by_banks(round_: Round, done: Aggregated) -> dict[str, object]:
-    """Under the privacy of banks: the noise in the sum, and what each bank in it has spent."""
-    if not done.noise_digest:
+    """Under the privacy of banks: the noise in the sum, and what each bank in it has spent. Masked vectors were booked as they came."""
+    if round_.run.plan.document.privacy.institution_dp is None:
         return {}
-    return {"noise_digest": done.noise_digest, "epsilon": book_round(round_)}
+    if done.noise_digest:
+        return {"noise_digest": done.noise_digest, "epsilon": book_round(round_)}
+    return {"epsilon": spent_in(round_)}
 
 
 def _note_geometry(round_: Round, done: Aggregated) -> None:

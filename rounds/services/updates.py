@@ -25,7 +25,7 @@ from clientagent.wire.errors import (
 from clientagent.wire.messages import EvaluationCounts, UpdateManifest
 from clientagent.wire.metrics import from_sparse
 from clientagent.wire.plan import Plan
-from clientagent.wire.privacy.institution import adapts, clip_of
+from clientagent.wire.privacy.institution import adapts, base_clip
 from clientagent.wire.signing import Signed
 from clientagent.wire.strategies import LOSSES_COUNT, STEPS_COUNT, steps_of, uplink_layout
 from clientagent.wire.tensors import Layout, check_file
@@ -174,7 +174,7 @@ def check_numbers(participation: Participation, manifest: UpdateManifest, path: 
 def _within_clip(participation: Participation, manifest: UpdateManifest, norm: float) -> float:
     """Privacy of a bank rests on no update being longer than the clip; one that was cut is as long. Raises ``PrivacyUnsound``."""
     base, plan = participation.round.base, participation.round.run.plan.document
-    clip = clip_of(plan, told=base.clip, base_number=base.number)
+    clip = base_clip(plan, told=base.clip, base_number=base.number)
     if clip is None:
         return norm
     if norm > clip:

@@ -12,7 +12,7 @@
   let chartsKey = page.dataset.charts;
   let looking = page.dataset.askedRound || "";
   let refused = false;
-  let queued = null;
+  let queued = [];
   let morphing = false;
 
   function say(state, seconds) {
@@ -33,21 +33,44 @@
   async function draw(message) {
     if (message.seq < newest) return;
     newest = message.seq;
-    if (morphing) { queued = queued ? { ...queued, ...message, html: { ...queued.html, ...message.html } } : message; return; }
+    if (morphing) { queued.push(message); return; }
     morphing = true;
     for (const [name, html] of Object.entries(message.html)) await put(page.querySelector(`[data-part="${name}"]`), html);
+    for (const [name, list] of Object.entries(message.lists)) await arrange(page.querySelector(`[data-list="${name}"]`), list);
     if (message.charts) await drawCharts(message.charts, message.charts_key);
     else if (message.html.state) window.charts.redraw();
     follow();
     morphing = false;
-    if (queued) { const next = queued; queued = null; draw(next); }
+    if (queued.length) draw(queued.shift());
   }
 
-  async function put(place, html) {
+  function localised(html) {
     const drawing = document.createElement("div");
     drawing.innerHTML = html;
     window.shell.localise(drawing);
-    await htmx.swap({ target: place, text: drawing.innerHTML, swap: "innerMorph" });
+    return drawing;
+  }
+
+  async function put(place, html) {
+    await htmx.swap({ target: place, text: localised(html).innerHTML, swap: "innerMorph" });
+  }
+
+  // A list's new and changed items, and the order of all of them where that changed.
+  async function arrange(place, list) {
+    const added = {};
+    for (const [id, html] of Object.entries(list.items)) {
+      const known = document.getElementById(id);
+      if (known) await htmx.swap({ target: known, text: localised(html).innerHTML, swap: "outerMorph" });
+      else added[id] = localised(html).firstElementChild;
+    }
+    if (!list.order) return;
+    let next = place.firstElementChild;
+    for (const id of list.order) {
+      const item = added[id] || document.getElementById(id);
+      if (item === next) next = next.nextElementSibling;
+      else place.insertBefore(item, next);
+    }
+    while (next) { const gone = next; next = next.nextElementSibling; gone.remove(); }
   }
 
   async function drawCharts(charts, key) {
@@ -75,6 +98,7 @@
     const query = new URLSearchParams({ lang: document.documentElement.lang, charts: chartsKey, round: looking });
     const opened = socket = new WebSocket(`${scheme}://${location.host}${page.dataset.socket}?${query}`);
     newest = 0;
+    queued = [];
     socket.addEventListener("open", () => { attempts = 0; fresh = Date.now(); tell(); });
     socket.addEventListener("message", (event) => {
       if (opened !== socket) return;

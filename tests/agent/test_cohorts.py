@@ -25,11 +25,14 @@ from clientagent.wire.masking import (
     Stage,
     array_reader,
     cohort_terms,
+    dequantise,
     open_sum,
     quantise,
     remaining_masks,
     update_segments,
 )
+from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.secure_messages import Opened
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.tensors import pack
@@ -64,12 +67,16 @@ class Room:
     folder: Path
     attempt: int = 1
     seed: int = 0
+    plan: Plan = PLAN
+    manifest: m.RunManifest = MANIFEST
+    noise: float | None = None
     plain: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.collector = Collector(cohort_terms(
-            plan=PLAN, manifest=MANIFEST, manifest_digest=DIGEST, round_number=1, attempt=self.attempt,
-            bases=dict.fromkeys(BANKS, BASE), segments=update_segments(PLAN, LAYOUT.parameters, len(BANKS)),
+            plan=self.plan, manifest=self.manifest, manifest_digest=DIGEST, round_number=1, attempt=self.attempt,
+            bases=dict.fromkeys(BANKS, BASE), noise_multiplier=self.noise,
+            segments=update_segments(self.plan, LAYOUT.parameters, len(BANKS), noise_multiplier=self.noise),
         ))
         for i, bank in enumerate(BANKS):
             self._prepare(bank, np.random.default_rng(self.seed + i).normal(size=LAYOUT.parameters).astype(np.float32))
@@ -87,13 +94,13 @@ class Room:
     def seat(self, bank: str) -> Seat:
         """What a process that has just started finds on this bank's disk."""
         home = Home(self.folder / bank)
-        own = next(entry for entry in MANIFEST.roster if entry.institution == bank)
+        own = next(entry for entry in self.manifest.roster if entry.institution == bank)
         folder = home.run(RUN)
         order = m.WorkOrder(
             kind="train", run=RUN, institution=bank, manifest_digest=DIGEST, round=1, attempt=self.attempt, base_number=0,
             base_digest="c" * 64, base_bytes=LAYOUT.file_bytes, evaluate=False, deadline_utc="2099-01-01T00:00:00Z",
         )
-        return Seat(home, Terms(PLAN, None, MANIFEST, own, LAYOUT, folder), order, folder.work(1, self.attempt))
+        return Seat(home, Terms(self.plan, None, self.manifest, own, LAYOUT, folder), order, folder.work(1, self.attempt))
 
     def notice(self, bank: str, **changes: Any) -> CohortNotice:
         said = CohortNotice(
@@ -302,3 +309,63 @@ def test_a_torn_last_line_of_opened_sums_is_no_opening(room: Room) -> None:
     with path.open("ab") as file:
         file.write(b'{"rid": "half')
     assert len(home.opened()) == 1
+
+
+# ------------------------------------------------------------------ noise in shares
+NOISED = a_plan(
+    participants=BANKS, privacy={"secure_aggregation": {"threshold": 0.6}, "institution_dp": {"epsilon": 8.0, "clip": 0.5}},
+    strategy={"weighting": "equal"}, model={"family": "logistic", "hidden": []},
+)
+EQUAL = MANIFEST.model_copy(update={"roster": [entry.model_copy(update={"weight": 0.25}) for entry in MANIFEST.roster]})
+ENOUGH = institution_terms(NOISED).noise_multiplier
+
+
+def noised_room(folder: Path, **changes: Any) -> Room:
+    return Room(folder, **{"plan": NOISED, "manifest": EQUAL, "noise": ENOUGH, **changes})
+
+
+def opened_values(room: Room, banks: list[str]) -> Any:
+    readers = [array_reader(room.vector(bank)) for bank in banks]
+    cohort = room.collector.cohort
+    total = np.concatenate([block.integers for block in open_sum(cohort.ring, readers, remaining_masks(room.collector))])
+    return dequantise(total, cohort.ring.places[0].segment)
+
+
+def test_each_bank_cuts_its_update_and_adds_its_share_of_noise_before_anything_leaves(tmp_path: Path) -> None:
+    room = noised_room(tmp_path).until(Stage.DONE)
+    clipped = sum(0.5 * room.plain[bank] / np.linalg.norm(room.plain[bank].astype(np.float64)) for bank in BANKS)
+    noise = opened_values(room, BANKS) - clipped
+    stated = ENOUGH * 0.5
+    assert 0.2 * stated < np.sqrt(np.mean(noise**2)) < 4 * stated
+    keys = [room.seat(bank).work.noise_key(1) for bank in BANKS]
+    assert len(set(keys)) == len(BANKS)
+    path = room.seat("north").work.path / "cohort-1.noise"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_after_a_restart_the_same_noise_is_in_the_same_words(tmp_path: Path) -> None:
+    room = noised_room(tmp_path).until(Stage.MASKED)
+    first = room.word("north")
+    words = room.vector("north").copy()
+    assert room.word("north") == first
+    assert np.array_equal(room.vector("north"), words)
+
+
+def test_another_sum_of_the_same_base_has_fresh_noise_and_needs_no_consent(tmp_path: Path) -> None:
+    room = noised_room(tmp_path).until(Stage.UNMASK)
+    for bank in BANKS:
+        room.word(bank)
+    second = noised_room(tmp_path, attempt=2).until(Stage.DONE, silent=("west",))
+    assert room.seat("north").work.noise_key(1) != second.seat("north").work.noise_key(1)
+    assert len(second.seat("north").home.opened()) == 2
+
+
+@pytest.mark.parametrize("change", [
+    {"noise_multiplier": 0.5 * ENOUGH}, {"noise_multiplier": None}, {"clip": 5.0}, {"clip": None},
+    {"segments": update_segments(PLAN, LAYOUT.parameters, len(BANKS))},
+    {"segments": update_segments(NOISED, LAYOUT.parameters, len(BANKS), noise_multiplier=0.5 * ENOUGH)},
+])  # fmt: skip
+def test_terms_with_less_noise_than_the_plan_promises_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    room = noised_room(tmp_path)
+    offered = room.collector.terms.model_copy(update=change)
+    refused(room, "north", CohortMismatch, content=offered, rid=digest_of(offered))

@@ -111,7 +111,7 @@ def test_masked_words_tell_nothing_and_their_sum_is_the_mean():
     update = bare.update(base, rows, rng)
     others = [bare.update(base, population.draw(64, rng), rng) for _ in range(2)]
     masked, mean = masked_and_opened(masked_plan, [update, *others], rng)
-    assert np.array_equal(mean, opened_mean(masked_plan, [update, *others]))
+    assert np.array_equal(mean, opened_mean(masked_plan, [update, *others], rng))
     assert np.allclose(mean, np.mean([update, *others], axis=0), atol=1e-5)
     in_clear = recovery.best_of(recovery.read_off(plan, update, population.inputs), rows.matrix)
     under_masks = recovery.best_of(recovery.read_off(plan, masked, population.inputs), rows.matrix)

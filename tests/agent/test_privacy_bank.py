@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clientagent.privacy.desk import ledger_of
+from clientagent.privacy.desk import PrivacyDesk, ledger_of
+from clientagent.wire.errors import BudgetExceeded
 from clientagent.wire.messages import Unfit, UpdateManifest
+from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import open_signed, parse
 from clientagent.wire.tensors import unpack
-from tests.agent.given import POLICY, run_agent
+from tests.agent.given import POLICY, one_bank_plan, run_agent
 from tests.agent.test_cli import as_json, fedagent
 
 NOISED = {
@@ -87,3 +89,52 @@ def test_a_clip_that_no_count_can_have_led_to_is_refused(serve, bank, clip):
     run_agent(home)
     assert portal.updates == []
     assert "privacy_unsound" in [one.document.get("code") for one in portal.statements]
+
+
+# ------------------------------------------------------------------ noise in shares
+SHARED = {
+    "participants": ["north", "south", "east"], "strategy__weighting": "equal", "schedule__rounds": 2,
+    "privacy": {"institution_dp": {"epsilon": 8.0, "clip": 0.01}, "secure_aggregation": {"threshold": 0.67}},
+}  # fmt: skip
+RUN = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def desk(serve, bank):
+    portal = serve()
+    home = bank(portal)
+    desk = PrivacyDesk(home, None)
+    plan = one_bank_plan(**SHARED)
+    desk.allot_bank(plan, run=RUN)
+    return desk, plan
+
+
+def leave(desk, plan, base, cohort):
+    desk.bank_leaving(plan, run=RUN, base_digest=base * 64, cohort=cohort * 64)
+
+
+def test_a_vector_is_charged_once_for_its_cohort_and_again_for_another(desk):
+    desk, plan = desk
+    book = desk.project(plan.project).book
+    desk.reserve_bank(plan, run=RUN, base_digest="a" * 64)
+    assert book.epsilon() == 0  # trained, and nothing has left
+    leave(desk, plan, "a", "1")
+    once = book.epsilon()
+    leave(desk, plan, "a", "1")
+    assert book.epsilon() == once > 0
+    leave(desk, plan, "a", "2")
+    assert once < book.epsilon() < 2 * once
+    assert book.run(RUN).updates == 2
+
+
+def test_repeated_sums_stay_within_the_plans_epsilon_and_then_stop(desk):
+    desk, plan = desk
+    terms = institution_terms(plan)
+    assert terms.updates == 3  # two rounds, and one sum more
+    for cohort in "123":
+        leave(desk, plan, "a", cohort)
+    assert desk.project(plan.project).book.epsilon() <= 8.0
+    with pytest.raises(BudgetExceeded, match="at most 3 updates"):
+        desk.reserve_bank(plan, run=RUN, base_digest="b" * 64)  # before it would be trained in vain
+    with pytest.raises(BudgetExceeded, match="at most 3 updates"):
+        leave(desk, plan, "b", "4")

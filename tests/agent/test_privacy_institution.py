@@ -15,8 +15,8 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.institution import (
     AdaptiveClip,
+    base_clip,
     clip_for_rounding,
-    clip_of,
     clip_update,
     count_sigma,
     honest_banks,
@@ -26,6 +26,8 @@ from clientagent.wire.privacy.institution import (
     noise_share,
     noisy_share_within,
     reachable_clips,
+    repeats_of,
+    require_smooth,
     share_sigma,
     sum_distance,
 )
@@ -96,7 +98,8 @@ def test_shares_of_honest_banks_make_the_stated_noise():
     terms = institution_terms(bank_plan(secure=True))
     honest = honest_banks(needed=7)
     assert honest == 6
-    sigma = share_sigma(terms, scale=2.0**20, honest=honest, parameters=5000)
+    sigma = 2.0**20 * share_sigma(terms.noise_multiplier * terms.clip, honest)
+    require_smooth(sigma, parties=10, parameters=5000)
     shares = [noise_share(sigma, 5000, Stream(KEY).child(str(i))) for i in range(honest)]
     total = np.sum(shares, axis=0) / 2.0**20
     assert np.std(total) == pytest.approx(terms.noise_multiplier * terms.clip, rel=0.05)
@@ -116,11 +119,10 @@ def test_the_sum_of_shares_has_the_distribution_of_one_discrete_gaussian():
 
 
 def test_shares_too_coarse_to_add_up_are_refused():
-    terms = institution_terms(bank_plan(secure=True))
     with pytest.raises(PrivacyUnsound, match="coarse"):
-        share_sigma(terms, scale=0.5, honest=6, parameters=5000)
+        require_smooth(0.5, parties=6, parameters=5000)
     with pytest.raises(PrivacyUnsound, match="honest"):
-        share_sigma(terms, scale=2.0**20, honest=honest_banks(needed=3, colluding=2), parameters=10)
+        share_sigma(1.0, honest_banks(needed=3, colluding=2))
 
 
 def test_the_portals_noise_is_as_large_as_stated():
@@ -136,6 +138,7 @@ def test_a_whole_run_costs_what_the_plan_says(secure):
     assert 0.99 * 8 <= terms.epsilon_after(terms.updates) <= 8.0
     assert terms.epsilon_after(0) == 0 < terms.epsilon_after(1) < terms.epsilon_after(5) < 8.0
     kind = "discrete_gaussian" if secure else "gaussian"
+    assert terms.updates == 10 + (repeats_of(bank_plan()) if secure else 0)
     assert terms.epsilon_after(10) == epsilon_of(spending((terms.noise_multiplier, 1.0, 10), kind=kind), 1e-5)
     assert terms.event("a" * 64, "b" * 64).mechanism == kind
 
@@ -190,11 +193,11 @@ def test_no_counts_lead_beyond_what_a_bank_accepts(shares):
     clip, plan = AdaptiveClip(), bank_plan(banks=50, clip="adaptive")
     for share in shares:
         clip = clip.after(share)
-    assert clip_of(plan, told=clip.clip, base_number=len(shares)) == clip.clip
+    assert base_clip(plan, told=clip.clip, base_number=len(shares)) == clip.clip
     low, high = reachable_clips(len(shares))
     for told in (None, 0.99 * low, 1.01 * high):
         with pytest.raises(PrivacyUnsound):
-            clip_of(plan, told=told, base_number=len(shares))
+            base_clip(plan, told=told, base_number=len(shares))
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from django.http import HttpResponse
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
-from clientagent.wire.masking import Cohort, Party, Rotation, is_rotated, quantise
+from clientagent.wire.masking import Cohort, Party, Rotation, clip_of, is_rotated, noised, quantise
+from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import Signed
 from clientagent.wire.tensors import Array
@@ -91,6 +93,9 @@ class MaskedBank(ScriptedBank):
     def integers(self) -> np.ndarray[Any, Any]:
         """What this bank adds to the sum."""
         segment, plain = self.cohort.ring.places[0].segment, self.plain
+        if (clip := clip_of(self.plan)) is not None:
+            stream = Stream(sha256(f"{self.slug} {self.cohort.rid}".encode()).digest())
+            return noised(plain, segment, clip=clip, factor=self.cohort.factor_of(self.slug), stream=stream).integers
         if is_rotated(segment):
             plain = Rotation(self.cohort.rid).forward(plain)
         return quantise(plain, segment, factor=self.cohort.factor_of(self.slug)).integers

@@ -9,7 +9,7 @@ import pytest
 
 from clientagent.history.verify import verify_history
 from clientagent.wire.canonical import sha256_hex
-from clientagent.wire.errors import DigestMismatch, PlanInvalid, PlanUnsupported
+from clientagent.wire.errors import DigestMismatch, PlanInvalid
 from clientagent.wire.messages import AggregationManifest
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.tensors import unpack
@@ -104,7 +104,7 @@ def test_an_update_beyond_the_clip_is_refused(noised):
         ({"strategy": {"weighting": "samples"}}, PlanInvalid),
         ({"schedule": {"mode": "async", "rounds": 2}}, PlanInvalid),
         ({"compression": {"codec": "int8"}}, PlanInvalid),
-        ({"privacy": {"institution_dp": {}, "secure_aggregation": {}}}, PlanUnsupported),
+        ({"privacy": {"institution_dp": {}, "secure_aggregation": {}}, "compression": {"codec": "int8"}}, PlanInvalid),
     ],
 )
 def test_what_the_promise_cannot_be_computed_for_is_refused(north, south, east, admin, changes, refusal):

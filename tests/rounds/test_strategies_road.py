@@ -67,6 +67,20 @@ def test_every_strategy_makes_versions_that_replay_to_the_same_digests_and_verif
     verified(run)
 
 
+@pytest.mark.parametrize("name", ["fedavg", "scaffold"])
+def test_a_plugins_run_starts_from_the_plans_tensors_and_its_versions_replay(begun, name):
+    tensors = [{"name": "wide.weight", "shape": [4, "inputs"]}, {"name": "scale", "shape": [4], "start": "ones"}]
+    federation = begun(strategy={"name": name}, model={"family": "wide@" + "0" * 64, "tensors": tensors})
+    run = federation.finish()
+    assert run.state == "finished", run.reason
+    first = layout_for(run).unflatten(unpack(blobs.path_of(run.versions.get(number=0).digest).read_bytes(), layout_for(run)))
+    assert first["scale"].tolist() == [1.0] * 4
+    assert first["wide.weight"].shape == (4, run.inputs)
+    for round_ in run.rounds.filter(state="published").select_related("base", "run__plan", "version"):
+        assert replayed(round_) == (round_.version.digest, round_.version.state_id)
+    verified(run)
+
+
 @pytest.mark.parametrize("codec", [{"codec": "bfloat16"}, {"codec": "int8"}, {"codec": "topk", "share": 0.5}], ids=str)
 def test_coded_updates_are_decoded_once_and_their_history_verifies(begun, codec):
     run = begun(strategy={"name": "median"}, compression=codec).finish()

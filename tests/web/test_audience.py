@@ -38,7 +38,7 @@ def everything_shown(user, run) -> str:
 def pushed(user, run) -> str:
     """What a socket would send to this person."""
     snap = snapshot(run.pk, audience_of(user))
-    return json.dumps([parts_of(snap), charts_message(snap)], ensure_ascii=False)
+    return json.dumps([{name: part.html for name, part in parts_of(snap).items()}, charts_message(snap)], ensure_ascii=False)
 
 
 def tells(text: str, figure: str) -> bool:

@@ -78,7 +78,34 @@ def test_every_field_has_a_label_and_a_sentence() -> None:
 
 def test_conditions_name_fields_that_exist() -> None:
     known = {spec.path for spec in all_fields()}
-    assert {path for pair in MATTERS.items() for path in (pair[0], pair[1][0])} <= known
+    assert set(MATTERS) | {other for conditions in MATTERS.values() for other, _values in conditions} <= known
+
+
+def test_a_scorecard_shows_how_many_bins_whatever_the_numbers_say(project) -> None:
+    for family, shows in (("scorecard", True), ("mlp", False)):
+        form = plan_form.form_of(document(model={"family": family}, preprocessing={"numeric": "zscore"}), project)
+        assert form.matters("preprocessing.bins") is shows
+    assert plan_form.form_of(document(preprocessing={"numeric": "bins"}), project).matters("preprocessing.bins")
+
+
+PLUGIN = {
+    "family": "wide@" + "0" * 64,
+    "tensors": [{"name": "wide.weight", "shape": [1, "inputs"]}, {"name": "wide.bias", "shape": [1], "start": "zeros"}],
+}
+
+
+def test_a_plugin_shows_its_tensors_and_can_be_frozen(project, admin) -> None:
+    data = posted(parse_plan(document(model=PLUGIN)))
+    data["intent"] = "check"
+    response = browser(admin).post(reverse("rounds:plan-new", args=["retail"]), data.dict() | {"participants": ["north", "south"]})
+    page = response.content.decode()
+    assert response.context["form"].is_frozen_ready, response.context["form"].problems
+    assert "wide.weight: 1 x inputs, uniform\nwide.bias: 1, zeros</textarea>" in page
+    assert "not in this version" not in page
+    spoilt = data.copy()
+    spoilt["model.tensors"] = "wide.weight: many x inputs\n"
+    form = plan_form.form_of(plan_form.document_from_post(spoilt, project), project)
+    assert any(path.startswith("model.tensors") for path in form.problems)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +121,10 @@ def test_conditions_name_fields_that_exist() -> None:
             },
             "schedule": {"select": "last"},
         },
+        {"model": {
+            "family": "wide@" + "0" * 64,
+            "tensors": [{"name": "wide.weight", "shape": [1, "inputs"]}, {"name": "wide.bias", "shape": [1], "start": "zeros"}],
+        }},
         {"features": [{"name": "a", "kind": "categorical", "categories": [1, 2, "x y"]}, {"name": "b", "kind": "numeric"}]},
     ],
 )

@@ -14,6 +14,7 @@ from institutions.models import Membership
 from rounds import consumers, live
 from rounds.drawing import PARTS, parts_of
 from rounds.models import Participation
+from rounds.selectors.reading import read
 from rounds.selectors.scope import audience_of
 from rounds.selectors.snapshot import snapshot
 from tests.web.banks import figures_of
@@ -43,11 +44,47 @@ async def test_later_pushes_carry_only_what_changed(running, admin, south) -> No
     await sync_to_async(rows.update)(phase="training", epoch=1, epochs=1, batch=37, batches=100)
     live.announce(running.run.pk)
     second = await socket.next_drawing()
-    assert "37" in second["html"]["grid"]
-    assert not {"events", "ribbon", "notice"} & set(second["html"])
+    banks = second["lists"]["grid.banks"]
+    assert list(banks) == ["items"], "the same banks in the same order"
+    assert list(banks["items"]) == ["bank-south"]
+    assert "37" in banks["items"]["bank-south"]
+    assert not {"events", "ribbon", "notice", "grid"} & set(second["html"])
+    assert set(second["lists"]) == {"grid.banks"}
     assert "charts" not in second
     assert second["seq"] == 2
     await socket.leave()
+
+
+async def test_a_new_entry_is_pushed_alone_with_the_order_of_all(running, admin) -> None:
+    socket = Watcher(admin, running.run)
+    await socket.connect()
+    before = (await socket.next_drawing())["html"]["events"]
+    await sync_to_async(running.banks[1].train)(running.run, seed=5)
+    live.announce(running.run.pk)
+    while "events.lines" not in (message := await socket.next_drawing())["lists"]:
+        pass
+    events = message["lists"]["events.lines"]
+    assert all(f'id="{element}"' not in before for element in events["items"])
+    assert events["order"][: len(events["items"])] == list(events["items"]), "newest first"
+    assert len(json.dumps(events["items"])) < 0.5 * len(before)
+    await socket.leave()
+
+
+async def test_one_reading_serves_all_who_look_at_the_same_round(running, admin, north, monkeypatch) -> None:
+    readings = []
+    monkeypatch.setattr(consumers, "read", lambda *scene: readings.append(scene) or read(*scene))
+    sockets = [Watcher(admin, running.run, "lang=en"), Watcher(admin, running.run, "lang=zh-hans"), Watcher(north.operator, running.run)]
+    for socket in sockets:
+        await socket.connect()
+        await socket.next_drawing()
+    readings.clear()
+    await sync_to_async(running.banks[1].train)(running.run, seed=5)
+    live.announce(running.run.pk)
+    for socket in sockets:
+        await socket.next_drawing()
+    assert len(readings) <= 2, "one for the hint, perhaps one for the update's own"
+    for socket in sockets:
+        await socket.leave()
 
 
 async def test_a_browser_that_comes_back_sees_what_a_reload_shows(running, admin, south) -> None:
@@ -79,7 +116,7 @@ async def test_people_in_one_audience_share_one_drawing_and_audiences_never_mix(
     for socket in sockets:
         await socket.connect()
         await socket.next_drawing()
-    assert len(consumers.Channel.open) == 3
+    assert [len(channel.latest) for channel in consumers.Channel.open.values()] == [3]
     for socket in sockets:
         await socket.leave()
     assert consumers.Channel.open == {}

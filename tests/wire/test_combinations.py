@@ -50,6 +50,8 @@ def test_async_goes_with_strategies_that_bear_updates_from_older_versions(name):
         ({"strategy__name": "trimmed_mean", "strategy__trim": 0.1}, "strategy.trim"),
         ({"strategy__name": "fedavg", "strategy__mixing": "nearest"}, "strategy.mixing"),
         ({"strategy__name": "newton"}, "model.family"),
+        ({"model": {"family": "ours@" + "0" * 64}}, "model.tensors"),
+        ({"model": {"family": "mlp", "tensors": [{"name": "a", "shape": [1, "inputs"]}]}}, "model.tensors"),
         ({"strategy__name": "newton", "model__family": "logistic", "training__class_weight": "focal"}, "training.class_weight"),
         ({"strategy__name": "newton", "model__family": "logistic", "training__weight_decay": 0.1}, "training.weight_decay"),
         ({"strategy__name": "newton", "model__family": "logistic", "compression__codec": "int8"}, "compression.codec"),

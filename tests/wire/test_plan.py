@@ -74,6 +74,11 @@ BOUNDS = [
     ("model__points_to_double", [0.1, 1000], [0, 1001]),
     ("model__family", ["logistic", "mlp", "scorecard", "ours@" + "0" * 64],
      ["", "forest", "ours@12", "a b@" + "0" * 64]),
+    ("model__tensors",
+     [[], [{"name": "a.weight", "shape": [3, "inputs"]}, {"name": "b", "shape": ["inputs"], "start": "ones"}]],
+     [[{"name": "a", "shape": [3]}], [{"name": "a", "shape": []}], [{"name": "a", "shape": [0, 1]}], [{"name": "a", "shape": ["rows", 1]}],
+      [{"name": "1a", "shape": [1, 1]}], [{"name": "a", "shape": [65_536, 65_536]}], [{"name": "a", "shape": [1, 1]}] * 2,
+      [{"name": "a", "shape": [1, 1], "start": "normal"}]]),
     ("training__epochs", [0, 1000], [-1, 1001, 0.5]),
     ("training__batch_size", [1, 1_000_000], [0, 1_000_001]),
     ("training__optimiser", ["adam", "sgd"], ["lbfgs", None]),
@@ -277,10 +282,16 @@ def test_a_text_form_is_its_own_text_form(value):
     assert as_text(as_text(value)) == as_text(value)
 
 
+def test_a_plan_without_tensors_has_the_hash_that_it_had_before_there_were_plugins():
+    assert "tensors" not in a_plan().canonical_text
+    named = a_plan(model={"family": "ours@" + "0" * 64, "tensors": [{"name": "a", "shape": [1, "inputs"]}]})
+    assert parse_plan(named.model_dump(mode="json")) == named
+
+
 def test_what_this_version_cannot_run_is_refused_by_name():
     with pytest.raises(PlanUnsupported) as refusal:
-        require_supported(a_plan(model__family="ours@" + "0" * 64))
-    assert "model.family" in refusal.value.got
+        require_supported(a_plan(privacy__institution_dp={"clip": "adaptive"}))
+    assert "institution_dp.clip" in refusal.value.got
 
 
 def test_the_default_plan_can_be_run():

@@ -82,3 +82,28 @@ def test_the_spread_is_that_of_a_uniform_distribution():
 
 def test_two_seeds_give_two_models():
     assert digest(5, training__seed=1) != digest(5, training__seed=2)
+
+
+def plugin_plan(**changes):
+    tensors = [
+        {"name": "deep.weight", "shape": [8, "inputs"]}, {"name": "norm", "shape": [8], "start": "ones"},
+        {"name": "deep.bias", "shape": [8], "start": "zeros"}, {"name": "top", "shape": [2, 8, 3]},
+    ]  # fmt: skip
+    return a_plan(model={"family": "ours@" + "0" * 64, "tensors": tensors}, **changes)
+
+
+def test_tensors_of_a_plugin_start_as_the_plan_says():
+    layout = layout_of(plugin_plan(), 9)
+    assert layout.shapes == {"deep.weight": (8, 9), "norm": (8,), "deep.bias": (8,), "top": (2, 8, 3)}
+    tensors = layout.unflatten(initial_weights(plugin_plan(), 9))
+    assert (tensors["norm"] == 1).all()
+    assert not tensors["deep.bias"].any()
+    for name, fan_in in (("deep.weight", 9), ("top", 24)):
+        assert 0.5 / fan_in**0.5 < np.abs(tensors[name]).max() <= 1 / fan_in**0.5
+    assert initial_weights(plugin_plan(training__seed=1), 9).tobytes() != initial_weights(plugin_plan(), 9).tobytes()
+
+
+def test_the_first_tensor_of_a_plugin_has_the_stream_of_an_mlps_first_layer():
+    mlp = layout_of(a_plan(model__hidden=[8]), 9).unflatten(initial_weights(a_plan(model__hidden=[8]), 9))
+    ours = layout_of(plugin_plan(), 9).unflatten(initial_weights(plugin_plan(), 9))
+    assert ours["deep.weight"].tobytes() == mlp["layers.0.weight"].tobytes()

@@ -12,6 +12,7 @@ from typing import TypeVar
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import CohortMismatch, CohortTooSmall, MaskKeyInvalid, Refusal
 from clientagent.wire.masking.ring import Ring
+from clientagent.wire.plan import Plan
 from clientagent.wire.secure_messages import BankDocument, CohortDocument, CohortMember, CohortTerms, KeyAdvertisement
 from clientagent.wire.signing import PublicKey, Signed, open_signed
 
@@ -111,6 +112,14 @@ class Cohort:
 def threshold_for(share: float, members: int) -> int:
     """Banks that must stay: the plan's ``share`` (more than half) of the cohort, rounded up, in decimals as written."""
     return math.ceil(Fraction(str(share)) * members)
+
+
+def fewest_in_sum(plan: Plan, members: int) -> int:
+    """Fewest banks over which a cohort of so many opens a sum. Raises ``CohortMismatch`` for a plan without secure aggregation."""
+    rules = plan.privacy.secure_aggregation
+    if rules is None:
+        raise CohortMismatch(expected="a plan with secure aggregation", got="one without")
+    return max(threshold_for(rules.threshold, members), rules.min_cohort)
 
 
 def require_distinct(advertisements: Iterable[KeyAdvertisement]) -> None:

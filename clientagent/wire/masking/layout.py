@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from clientagent.wire.errors import CohortMismatch
 from clientagent.wire.masking.encoding import UPDATE_BOUND, reals
 from clientagent.wire.masking.rotation import Rotation
+from clientagent.wire.masking.shares import noised_segment
 from clientagent.wire.plan import Plan
 from clientagent.wire.secure_messages import Segment
 
@@ -18,12 +19,17 @@ TAILS = 8.0
 move more than another."""
 
 
-def update_segments(plan: Plan, parameters: int, parties: int, *, bound: float | None = None) -> list[Segment]:
+def update_segments(
+    plan: Plan, parameters: int, parties: int, *, bound: float | None = None, noise_multiplier: float | None = None
+) -> list[Segment]:
     """Room for one update (parameters,) at the finest scale that cannot overflow.
 
     A ring word for each value. Under int8, once a ``bound`` for rotated coordinates is known, two values share a word: 8 bits or
-    more each, whatever the number of banks. A model so small that rotating would make it larger stays as it is.
+    more each, whatever the number of banks. A model so small that rotating would make it larger stays as it is. Under
+    institution_dp there is room for each bank's share of noise too. Raises ``PrivacyUnsound`` and ``CohortMismatch``.
     """
+    if plan.privacy.institution_dp is not None:
+        return [noised_segment(UPDATE, plan, parameters, parties, noise_multiplier)]
     is_smaller = Rotation.padded(parameters) // 2 < parameters
     if bound is None or plan.compression.codec != "int8" or not is_smaller:
         return [reals(UPDATE, parameters, bound=UPDATE_BOUND, parties=parties)]

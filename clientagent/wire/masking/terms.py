@@ -8,6 +8,7 @@ from typing import Literal
 
 from clientagent.wire.errors import CohortMismatch, CohortTooSmall
 from clientagent.wire.masking.cohort import threshold_for
+from clientagent.wire.masking.shares import clip_of
 from clientagent.wire.messages import RosterEntry, RunManifest
 from clientagent.wire.plan import Plan, Schedule, SecureAggregation
 from clientagent.wire.secure_messages import CohortMember, CohortTerms, Segment
@@ -38,14 +39,13 @@ def cohort_terms(
     roster = {entry.institution: entry for entry in manifest.roster}
     if strangers := set(bases) - set(roster):
         raise CohortMismatch(expected="banks of the roster", got=", ".join(sorted(strangers)))
-    institution_dp = plan.privacy.institution_dp
     return parse(CohortTerms, {
         "type": "cohort_terms", "purpose": purpose, "project": plan.project, "run": manifest.run, "round": round_number,
         "attempt": attempt, "cohort": cohort, "manifest_digest": manifest_digest,
         "threshold": threshold_for(rules.threshold, len(bases)),
         "members": [_member(roster[name], bases[name], plan.schedule) for name in sorted(bases)],
         "min_cohort": rules.min_cohort, "weighting": plan.strategy.weighting,
-        "clip": institution_dp.clip if institution_dp and institution_dp.clip != "adaptive" else None,
+        "clip": clip_of(plan),
         "noise_multiplier": noise_multiplier, "segments": list(segments),
     })
 

@@ -60,6 +60,11 @@ class UpdateManifest(Document):
     within_clip: bool | None = Field(None, exclude_if=is_none)
     environment: Environment
 
+    @property
+    def cohort(self) -> str | None:
+        """The name of the cohort that a masked update is for."""
+        return None if self.masked is None else str(self.masked.document.get("rid"))
+
 
 class Receipt(Document):
     """The portal's countersignature: these bytes were received, with this outcome, at this place of the ledger."""

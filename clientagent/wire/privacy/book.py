@@ -116,6 +116,12 @@ class RunBook:
     def updates(self) -> int:
         return sum(event.base_digest is not None for event in self.events)
 
+    def require_room(self) -> None:
+        """Raises ``BudgetExceeded`` where every update that was allotted is booked, ``IllegalMove`` for a run that is closed."""
+        _require(not self.closed, "an open run", self.allotted.run)
+        if self.updates >= self.allotted.updates:
+            raise BudgetExceeded(expected=f"at most {self.allotted.updates} updates in this run", got="one more")
+
     @property
     def promised(self) -> Spending:
         has_more = self.closed or self.updates > self.allotted.updates
@@ -182,8 +188,8 @@ class Book:
         if not run.allotted.allows(event):
             got = f"noise {event.noise_multiplier}, {event.steps} steps"
             raise BudgetExceeded(expected="a release as it was allotted", got=got)
-        if event.base_digest is not None and run.updates >= run.allotted.updates:
-            raise BudgetExceeded(expected=f"at most {run.allotted.updates} updates in this run", got="one more")
+        if event.base_digest is not None:
+            run.require_room()
         if event.base_digest is None and any(known.base_digest is None for known in run.events):
             raise BudgetExceeded(expected="statistics once in a run", got="statistics again")
         run.releases[event.release] = event, False
@@ -267,13 +273,13 @@ def allotment_of(terms: RecordTerms, *, run: str, project: str, plan_hash: str) 
     )
 
 
-def release_of(*, run: str, institution: str, base_digest: str | None, slot: int | None = None) -> str:
+def release_of(*, run: str, institution: str, base_digest: str | None, slot: int | None = None, cohort: str | None = None) -> str:
     """The name of a release: one for a run's statistics, one for each base version, so repeated attempts have the same name.
 
-    Async: a bank may train from one base in several ``slot``s, and each is a release of its own.
+    Async: a bank may train from one base in several ``slot``s, and each is a release of its own. Noise in shares: each ``cohort`` is.
     """
     name: dict[str, object] = {"run": run, "institution": institution, "base": base_digest or "statistics"}
-    return digest_of(name if slot is None else {**name, "slot": slot})
+    return digest_of({**name, **({} if slot is None else {"slot": slot}), **({} if cohort is None else {"cohort": cohort})})
 
 
 def _require(holds: bool, expected: str, got: str) -> None:

@@ -2,7 +2,8 @@
 
 Plain mode: the portal adds a Gaussian (it sees single updates, so the promise is towards whoever sees the models). Under secure
 aggregation each bank adds a discrete Gaussian share in the ring, sized so that the honest survivors' shares alone make the stated
-noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism").
+noise; then nobody ever holds a sum without it (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism"). Each
+opened sum is a release of its own there, so noise is solved for a few more of them than the plan has rounds.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ COUNT = "count"
 """The child of a round's noise that the count of banks within the clip gets its noise from."""
 NEGLIGIBLE = 1e-9
 BLOCK = 1 << 18
+REPEATED = 10
+"""Under secure aggregation one round in so many, rounded up, may be summed a second time over other banks, with fresh noise."""
 FLOAT32 = 1 - 1e-6
 """An update is clipped to a little less than the bound, so that float32's rounding does not carry it beyond."""
 SAFETY = 1 - 1e-9
@@ -42,7 +45,7 @@ SAFETY = 1 - 1e-9
 
 @dataclass(frozen=True)
 class InstitutionTerms:
-    """``noise_multiplier`` is of all noise in a *sum*, relative to ``clip``; ``updates`` a bank may send in the run."""
+    """``noise_multiplier`` is of the least noise in a *sum*, relative to ``clip``; ``updates`` a bank may send in the run."""
 
     epsilon: float
     delta: float
@@ -76,7 +79,7 @@ def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> Institu
     require_combinable(plan)
     adaptive = bank.clip == "adaptive"
     kind: Literal["gaussian", "discrete_gaussian"] = "discrete_gaussian" if plan.privacy.secure_aggregation else "gaussian"
-    updates = updates_of(plan)
+    updates = updates_of(plan) + (repeats_of(plan) if plan.privacy.secure_aggregation else 0)
     noise = noise_for(bank.epsilon, bank.delta, steps=updates, kind=kind, cache=cache)
     clip = FIRST_ADAPTIVE_CLIP if adaptive else float(bank.clip)
     if adaptive:
@@ -89,7 +92,7 @@ def adapts(plan: Plan) -> bool:
     return plan.privacy.institution_dp is not None and plan.privacy.institution_dp.clip == "adaptive"
 
 
-def clip_of(plan: Plan, *, told: float | None, base_number: int) -> float | None:
+def base_clip(plan: Plan, *, told: float | None, base_number: int) -> float | None:
     """The norm that an update from a version is cut to: the plan's, or where it adapts what is ``told`` of that version.
 
     None without institution_dp. Raises ``PrivacyUnsound`` for a clip that no counts of banks can have led to.
@@ -106,6 +109,11 @@ def clip_of(plan: Plan, *, told: float | None, base_number: int) -> float | None
             got="none" if told is None else f"{told:g}",
         )
     return told
+
+
+def repeats_of(plan: Plan) -> int:
+    """Sums beyond one for each round that a run may open: an attempt that failed after a vector had left is charged, and so is the next."""
+    return math.ceil(plan.schedule.rounds / REPEATED)
 
 
 # ------------------------------------------------------------------ at the bank
@@ -144,17 +152,17 @@ def clip_for_rounding(clip: float, scale: float, parameters: int) -> float:
     return clip - room
 
 
-def share_sigma(terms: InstitutionTerms, *, scale: float, honest: int, parameters: int) -> float:
-    """Sigma, in integers, of one bank's share, if ``honest`` shares are to make the stated noise: see ``honest_banks``.
-
-    Raises ``PrivacyUnsound`` where a sum of such shares would differ noticeably from the discrete Gaussian it stands for.
-    """
+def share_sigma(noise: float, honest: int) -> float:
+    """Sigma of one bank's share, if ``honest`` shares are to make a sum's ``noise``: see ``honest_banks``."""
     if honest < 1:
         raise PrivacyUnsound(expected="an honest bank beside this one", got="none")
-    sigma = terms.update_noise * terms.clip * scale / math.sqrt(honest)
-    if sum_distance(sigma, max(honest, 2)) * parameters > NEGLIGIBLE:
+    return noise / math.sqrt(honest)
+
+
+def require_smooth(sigma: float, *, parties: int, parameters: int) -> None:
+    """``sigma`` in integers. Raises ``PrivacyUnsound`` where a sum of such shares would differ noticeably from one discrete Gaussian."""
+    if sum_distance(sigma, max(parties, 2)) * parameters > NEGLIGIBLE:
         raise PrivacyUnsound(expected="a finer scale: the shares' sum is too coarse", got=f"sigma {sigma:.3g}")
-    return sigma
 
 
 def honest_banks(needed: int, colluding: int = 0) -> int:

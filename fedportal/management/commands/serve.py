@@ -14,6 +14,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from fedportal.allocator import keep_few_arenas
+
 GRACE_S = 2
 """How long a stopping server waits for answers under way; a long poll asks again elsewhere."""
 
@@ -27,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="only the web part; run Celery beside it")
 
     def handle(self, *, host: str, port: int, no_worker: bool, **options: Any) -> None:
+        keep_few_arenas()
         _require_broker(own_worker=not no_worker)
         listener = _listen(host, port)
         call_command("migrate", interactive=False, verbosity=0)
