@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ class View:
         return self.run_id, self.round_number
 
 
+CHARTS_EVERY_S = 1.0
+"""Charts of a run that goes on are drawn at most this often."""
 PARTS = ("state", "notice", "facts", "ribbon", "grid", "events")
 """The page's live parts, each a template; a push carries what changed of them."""
 
@@ -47,6 +50,7 @@ class Drawing:
     charts_key: str
     charts: dict[str, Any]
     last_entry: int
+    charts_at: float = field(default_factory=time.monotonic, compare=False)
     serial: int = field(default_factory=itertools.count(1).__next__, compare=False)
     _texts: dict[tuple[int, bool], str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -78,9 +82,16 @@ def draw(view: View, reading: Reading, before: Drawing | None = None) -> Drawing
     with translation.override(view.language):
         snap = shown_to(view.audience, reading)
         key = charts_key(snap)
-        charts = before.charts if before and before.charts_key == key else charts_message(snap)
         events = before.parts["events"] if before and before.last_entry == snap.last_entry else None
-        return Drawing(parts_of(snap, events=events), key, charts, snap.last_entry)
+        parts = parts_of(snap, events=events)
+        if before and (before.charts_key == key or _charts_may_wait(snap, before)):
+            return Drawing(parts, before.charts_key, before.charts, snap.last_entry, before.charts_at)
+        return Drawing(parts, key, charts_message(snap), snap.last_entry)
+
+
+def _charts_may_wait(snap: Snapshot, before: Drawing) -> bool:
+    """Rounds that take no time would otherwise spend more on charts than on themselves; the next look draws them."""
+    return not snap.has_ended and time.monotonic() - before.charts_at < CHARTS_EVERY_S
 
 
 def parts_of(snap: Snapshot, *, events: Part | None = None) -> dict[str, Part]:

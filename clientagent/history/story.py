@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from clientagent.history.clipping import ClippingStory
 from clientagent.history.masked import MaskedStory
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
@@ -87,6 +88,7 @@ class Story:
             "result_acknowledged": self._result_acknowledged,
         }
         self._masked: MaskedStory | None = None
+        self._clipping = ClippingStory(plan)
         if manifest and signed:
             self._check_manifest(manifest, preprocessing)
             if plan.privacy.secure_aggregation is not None:
@@ -179,6 +181,7 @@ class Story:
             self._masked.accepted(manifest)
         elif manifest.masked is not None:
             _fail("a plain update, as the plan says", "a masked one")
+        self._clipping.accepted(manifest)
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
         self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
@@ -215,6 +218,7 @@ class Story:
             _fail("weights that sum to 1, but for the discount of stale updates", f"{total:g}")
         if self._masked is not None:
             self._masked.aggregated(aggregation)
+        self._clipping.aggregated(aggregation)
         place = (aggregation.round, aggregation.attempt)
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")
@@ -257,6 +261,7 @@ class Story:
             aggregation = self._aggregation_of(body["round"], body["aggregation_digest"])
             _same("the parent", aggregation.base_digest, body["parent_digest"])
             _same("the parent's number", number - 1, aggregation.base_number)
+        self._clipping.published(number, body)
         self.versions[number] = body["digest"]
         self._states[number] = body["state_digest"]
 

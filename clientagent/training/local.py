@@ -62,7 +62,7 @@ def train(
     epochs = plan.training.epochs
     if epochs == 0 or len(inputs.labels) == 0:
         return LocalTraining(np.zeros_like(base), 0, None, time.monotonic() - started)
-    rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
+    rate = plan.learning_rate_in(round_number)
     trainer = trainer_of(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
     report = at_most_every(PROGRESS_EVERY_S, progress)
     with at_work(plan):

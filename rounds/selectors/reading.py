@@ -76,7 +76,7 @@ class Reading:
 def read(run_id: uuid.UUID | str, round_number: int | None = None) -> Reading:
     """``round_number`` looks at a past round; None follows the run. Raises ``Http404`` where there is no such run."""
     now = timezone.now()
-    run = Run.objects.select_related("plan__project", "selected").filter(pk=run_id).first()
+    run = Run.objects.select_related("plan__project", "selected").defer("preprocessing", "plan__signed").filter(pk=run_id).first()
     if run is None:
         raise Http404
     seats = list(run.seats.select_related("institution").defer("statistics"))

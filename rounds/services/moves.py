@@ -37,7 +37,8 @@ def lock_run(run_id: Any) -> Run:
 
     Every verb takes locks in one order, so that no two wait for each other: run, its rounds, what hangs on them, chains' heads.
     """
-    return Run.objects.select_for_update(of=("self",), no_key=True).select_related("plan__project").get(pk=run_id)
+    rows = Run.objects.select_for_update(of=("self",), no_key=True).select_related("plan__project")
+    return rows.defer("preprocessing", "plan__signed").get(pk=run_id)
 
 
 def lock_round(round_: Round) -> Round:

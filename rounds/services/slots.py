@@ -24,7 +24,8 @@ def take_slot(*, identity: AgentIdentity) -> Participation | None:
     )
     for seat_id, plan_hash in seats.order_by("pk").values_list("pk", "run__plan__hash"):
         if _is_async(plan_hash):
-            seat = Seat.objects.select_related("run__plan__project", "institution").get(pk=seat_id)
+            seats = Seat.objects.select_related("run__plan__project", "institution")
+            seat = seats.defer("statistics", "run__preprocessing", "run__plan__signed").get(pk=seat_id)
             if slot := _take(seat):
                 return slot
     return None
@@ -39,7 +40,7 @@ def _is_async(plan_hash: str) -> bool:
 @transaction.atomic(durable=True)
 def _take(seat: Seat) -> Participation | None:
     run = lock_run(seat.run_id)
-    live = Round.objects.select_related("base").filter(run=run, state__in=LIVE).first()
+    live = Round.objects.select_related("base").defer("aggregation", "base__pooled").filter(run=run, state__in=LIVE).first()
     mine = Participation.objects.filter(round__run=run, institution_id=seat.institution_id)
     if live is None or run.state != RunState.RUNNING or run.closing_at is not None or mine.filter(phase__in=WORKING).exists():
         return None

@@ -14,8 +14,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from fedportal.allocator import keep_few_arenas
+
 GRACE_S = 2
 """How long a stopping server waits for answers under way; a long poll asks again elsewhere."""
+KEEP_ALIVE_S = 75
+"""Longer than agents keep an idle connection, so that none sends into one that was just closed."""
 
 
 class Command(BaseCommand):
@@ -27,6 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="only the web part; run Celery beside it")
 
     def handle(self, *, host: str, port: int, no_worker: bool, **options: Any) -> None:
+        keep_few_arenas()
         _require_broker(own_worker=not no_worker)
         listener = _listen(host, port)
         call_command("migrate", interactive=False, verbosity=0)
@@ -80,7 +85,7 @@ def _server() -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             "fedportal.asgi:application", lifespan="off", log_config=None, access_log=False,
-            ws_per_message_deflate=False, timeout_graceful_shutdown=GRACE_S, server_header=False,
+            ws_per_message_deflate=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, server_header=False,
             proxy_headers=True, forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         )
     )
