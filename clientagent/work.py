@@ -282,6 +282,7 @@ class Worker:
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
             self._desk.run_ended(order.run)
+            self._books.forget(order.run)
             log.info("the run's result, version %d, is stored and acknowledged", order.base_number)
             return answer
         answer = self._portal.evaluation(order.run, statement)

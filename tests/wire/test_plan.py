@@ -253,6 +253,15 @@ def test_the_step_size_of_a_cosine_falls_from_full_towards_zero():
     assert 0 < rates[-1] < 0.01
 
 
+def test_the_step_size_falls_over_all_versions_of_an_async_run():
+    plan = a_plan(training={"decay": "cosine"}, schedule={"mode": "async", "rounds": 5, "buffer": 1})
+    versions = plan.versions(len(plan.participants))
+    rates = [plan.learning_rate_in(n) for n in range(1, versions + 3)]
+    assert versions > 5
+    assert rates == sorted(rates, reverse=True)
+    assert rates[5] > 0 == rates[-1]
+
+
 def test_auto_is_three_thousandths_for_an_mlp_and_a_hundredth_for_logistic():
     training = a_plan().training
     assert training.resolved_learning_rate("mlp") == 0.003
