@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import compare, history, home, leakage, ledger, plans, privacy, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, leakage, ledger, plans, privacy, projects, registry, rehearsals, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -22,8 +22,11 @@ urlpatterns = [
     path("projects/<slug:slug>/registry/rollback/", registry.rollback, name="rollback"),
     path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),
     path("plans/<str:plan_hash>/approve/", plans.plan_approve, name="plan-approve"),
+    path("plans/<str:plan_hash>/plan.yaml", plans.plan_yaml, name="plan-yaml"),
     path("plans/<str:plan_hash>/leakage/", leakage.plan_leakage, name="plan-leakage"),
     path("plans/<str:plan_hash>/leakage/attach/", leakage.plan_leakage_attach, name="plan-leakage-attach"),
+    path("plans/<str:plan_hash>/rehearsals/", rehearsals.plan_rehearsals, name="plan-rehearsals"),
+    path("plans/<str:plan_hash>/rehearsals/attach/", rehearsals.plan_rehearsal_attach, name="plan-rehearsal-attach"),
     path("plans/<str:plan_hash>/start/", plans.plan_start, name="plan-start"),
     path("runs/", runs.run_list, name="runs"),
     path("runs/<uuid:run_id>/", runs.run_detail, name="run"),
