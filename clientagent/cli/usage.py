@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import typer
 
 from clientagent.words import _, is_translated
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What typer raises for a command line that it cannot read; the kinds below are told apart by name, for it exports only one."""
 
 
