@@ -47,6 +47,7 @@ class Accepted:
     rows: int
     steps: int
     base_loss: float | None
+    only_counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ class Story:
             raise LedgerBroken(
                 expected=f"entry {entry.seq} ({entry.kind}) with all its fields", got=f"{type(error).__name__}: {error}"[:200]
             ) from error
+
+    @property
+    def updates(self) -> int:
+        """Accepted vectors that held an update."""
+        return sum(not accepted.only_counts for accepted in self.accepted.values())
 
     def end(self) -> None:
         """What can only be judged when all is read."""
@@ -181,7 +187,8 @@ class Story:
             _fail("a plain update, as the plan says", "a masked one")
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
-        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
+        counts = self._masked is not None and self._masked.only_counts(manifest)
+        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss, counts)
 
     def _cohort_formed(self, body: dict[str, Any]) -> None:
         number = body["round"] - 1

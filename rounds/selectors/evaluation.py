@@ -82,7 +82,7 @@ def _pooled(version: ModelVersion) -> Holder:
     plan, pooled = version.run.plan.document, version.pooled or {}
     if sums := pooled.get("sums"):
         counts = EvaluationCounts.model_validate(sums)
-        split = {part: tally_of(getattr(counts, part), plan.evaluation.bins, 1) for part in ("holdout", "validation")}
+        split = {part: _tally(getattr(counts, part), version) for part in ("holdout", "validation")}
     else:
         rows = Evaluation.objects.filter(pk__in=pooled.get("evaluations", [])).order_by("pk").values_list("counts", flat=True)
         reports = [EvaluationCounts.model_validate(row) for row in rows]
