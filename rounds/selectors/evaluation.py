@@ -57,6 +57,11 @@ class Scores:
     def pooled(self) -> Holder | None:
         return next((holder for holder in self.holders if holder.pooled), None)
 
+    @property
+    def masked(self) -> bool:
+        """Whether secure aggregation hides each bank's own counts, from the portal too."""
+        return self.version.run.plan.document.privacy.secure_aggregation is not None
+
     def of(self, slug: str) -> Holder | None:
         """The one asked for, else all banks together, else the first that may be seen."""
         asked = next((holder for holder in self.holders if slug and holder.slug == slug), None)

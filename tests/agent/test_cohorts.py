@@ -232,7 +232,7 @@ def test_after_an_answer_the_other_secret_is_asked_in_vain(room: Room) -> None:
 def test_an_update_of_an_earlier_attempt_from_the_same_base_is_not_trained_again(room: Room) -> None:
     seat = room.seat("north")
     order = seat.order.model_copy(update={"attempt": 2})
-    data, said = trained_before(seat.terms.folder.attempts(1), order)
+    data, said, _ = trained_before(seat.terms.folder.attempts(1), order)
     assert (data, said.attempt) == (pack(room.plain["north"], LAYOUT), 2)
     assert trained_before(seat.terms.folder.attempts(1), order.model_copy(update={"base_digest": "e" * 64})) is None
     seat.work.plain_path.write_bytes(data[:-1])
