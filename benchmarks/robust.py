@@ -7,6 +7,7 @@ that does a rule each time it is told to.
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import NO_FLOWER, flower_python
+from rounds.rehearsal.tools import ONE_THREAD
 
 BANKS, PARAMETERS, REPEATS = 20, 1_000_000, 5
 RULES = ("median", "trimmed_mean", "krum", "multikrum", "geometric_median", "centred_clipping", "norm_bound")
@@ -65,7 +67,10 @@ class _Side:
     def __init__(self, side: str, python: str, folder: Path) -> None:
         self._name = side
         argv = [python, "-m", "benchmarks.robust", side, str(folder)]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        env = os.environ | (ONE_THREAD if side == "ours" else {})  # as the portal has it; the peer as it comes
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        )
         self.rules = self._said().split()
 
     def __enter__(self) -> _Side:

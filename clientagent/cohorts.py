@@ -179,8 +179,9 @@ def _own_terms(seat: Seat, notice: CohortNotice, offered: CohortTerms) -> Cohort
     if notice.institution not in members:
         raise CohortMismatch(expected="a cohort with us in it", got=", ".join(members))
     base, plan = Base(order.base_number, order.base_digest), seat.terms.plan
-    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
     purpose: Purpose = "evaluation" if order.kind == "evaluate" else "update"
+    is_noised = plan.privacy.institution_dp is not None and purpose == "update"
+    noise = institution_terms(plan).noise_multiplier if is_noised else None
     return cohort_terms(
         plan=plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
         attempt=order.attempt, cohort=notice.cohort, bases=dict.fromkeys(members, base),

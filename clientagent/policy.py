@@ -44,6 +44,7 @@ trust_portal_approvals = false
 # [data."retail-credit"]
 # path = "applications.parquet"
 # lineage = "retail-applications"
+# memory_mb = 4096                    # a Parquet table that needs more is worked on from disk; left out: half of what is free
 """
 
 
@@ -89,6 +90,7 @@ SAME_CUSTOMERS = "customers"
 class Data(_Table):
     path: str = Field(min_length=1)
     lineage: str = Field("", max_length=100)
+    memory_mb: int | None = Field(None, ge=1)
 
 
 class Policy(_Table):

@@ -75,6 +75,7 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.institution import adapts, base_clip
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.strategies import needs_torch, uplink_layout
 from clientagent.wire.tensors import Array
@@ -193,7 +194,8 @@ class Worker:
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
         counts = self._count(terms, order, base) if _counts(terms.plan, order) else None
-        self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
+        clip = base_clip(terms.plan, told=order.clip, base_number=order.base_number)
+        self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest, clip=clip)
         private = self._desk.begin(
             terms.plan, run=order.run, rows=terms.own.rows, base_digest=order.base_digest, slot=order.attempt
         )
@@ -202,7 +204,7 @@ class Worker:
         self._tell(order, "training", epochs=terms.plan.training.epochs)
         with self._faults.phase(order.round, "training"):
             made = self._contribute(terms, order, given, prepared, seed, private).times(self._faults.factor(order.round))
-        out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed)
+        out = outgoing(_sent_as(terms.plan), given, made, terms.manifest.inputs, seed=seed, clip=clip)
         loss = "" if made.train_loss is None else f", loss {made.train_loss:.4f}"
         loss += "" if out.clip is None else f", norm {out.norm_before:.4g} before it was cut"
         log.info("round %d: %d steps in %.2f s%s, norm %.4g", order.round, made.steps, made.seconds, loss, out.norm)
@@ -246,6 +248,7 @@ class Worker:
             codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
             rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
             training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(terms.plan, made),
+            within_clip=out.within if adapts(terms.plan) else None,
         )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
@@ -260,7 +263,8 @@ class Worker:
         self._desk.update_leaving(manifest)
         if order.kind == "train" and (plan := self._plan_of(order)) is not None:
             cohort = parse(UpdateManifest, manifest.document).cohort
-            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, cohort=cohort)
+            clip = base_clip(plan, told=order.clip, base_number=order.base_number)
+            self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, clip=clip, cohort=cohort)
         with self._faults.phase(order.round, "uploading"):
             answer = self._portal.update(manifest, work.update_path, moved)
         self._reporter.clear()
@@ -295,6 +299,7 @@ class Worker:
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
             self._desk.run_ended(order.run)
+            self._books.forget(order.run)
             log.info("the run's result, version %d, is stored and acknowledged", order.base_number)
             return answer
         answer = self._portal.evaluation(order.run, statement)

@@ -29,7 +29,7 @@ def work_order(
         kind=kind, run=str(run.pk), institution=seat.institution.slug, manifest_digest=run.manifest_digest,
         round=round_.number if round_ else base.number, attempt=slot or (round_.attempt if round_ else 1),
         base_number=base.number, base_digest=base.digest, base_bytes=base.bytes,
-        state_digest=state_digest, aggregated=aggregated,
+        state_digest=state_digest, aggregated=aggregated, clip=base.clip if kind == "train" else None,
         evaluate=kind == "evaluate" or (kind == "train" and is_evaluated(run, base.number)), deadline_utc=utc(deadline),
         epoch=epoch(),
     )

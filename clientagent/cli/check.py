@@ -36,12 +36,14 @@ def check(
     from clientagent.home import Home
     from clientagent.plugins import problem_with
     from clientagent.policy import load_policy
+    from clientagent.preparation.books import room_for
 
     here = Home(home)
     results = []
     for one in _plans(here, plan):
-        path = data or load_policy(here.policy_path).table_of(one.project, folder=here.path)
-        report = check_table(one, path)
+        policy = load_policy(here.policy_path)
+        path = data or policy.table_of(one.project, folder=here.path)
+        report = check_table(one, path, room=room_for(here, policy, one))
         drift = _drift(here, one, report)
         plugin = problem_with(one)
         results.append(_as_json(one, report) | {"plugin": plugin.problem() if plugin else None, "drift": drift})
@@ -124,6 +126,13 @@ def _print(plan: Plan, report: Report) -> None:
     typer.echo(_("Plan {hash} of project {project}, table {path}", hash=plan.hash[:12], project=plan.project, path=report.path))
     if report.fits:
         good(_("The table fits: {rows} rows, {positives} of them positive.", rows=report.rows, positives=report.positives))
+    if report.table is not None and (store := report.table.store) is not None:
+        typer.echo("  " + _(
+            "It would take about {table} GiB of memory and may take {allowed}, so it is worked on from disk, in {folder}.",
+            table=f"{store.table_bytes / 2**30:.1f}", allowed=f"{store.memory_bytes / 2**30:.1f}", folder=store.folder,
+        ))  # fmt: skip
+    elif report.fits:
+        typer.echo("  " + _("It is worked on in memory."))
     for finding in report.problems:
         bad(finding.sentence)
     for finding in report.warnings:
@@ -131,9 +140,11 @@ def _print(plan: Plan, report: Report) -> None:
 
 
 def _as_json(plan: Plan, report: Report) -> dict[str, Any]:
+    from_disk = report.table is not None and report.table.store is not None
     return {
         "plan_hash": plan.hash, "project": plan.project, "path": str(report.path), "fits": report.fits, "rows": report.rows,
-        "positives": report.positives, "unlabelled": report.unlabelled, "problems": [_finding(one) for one in report.problems],
+        "positives": report.positives, "unlabelled": report.unlabelled, "from_disk": from_disk,
+        "problems": [_finding(one) for one in report.problems],
         "warnings": [_finding(one) for one in report.warnings],
     }
 

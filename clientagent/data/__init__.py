@@ -3,6 +3,7 @@
 from clientagent.data.check import check_table, read_table
 from clientagent.data.findings import Finding, Report, TableUnfit
 from clientagent.data.splits import Split, split_rows
+from clientagent.data.store import Room
 from clientagent.data.table import Categories, Table
 
-__all__ = ["Categories", "Finding", "Report", "Split", "Table", "TableUnfit", "check_table", "read_table", "split_rows"]
+__all__ = ["Categories", "Finding", "Report", "Room", "Split", "Table", "TableUnfit", "check_table", "read_table", "split_rows"]

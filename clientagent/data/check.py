@@ -11,6 +11,7 @@ import numpy as np
 from clientagent.data.columns import CategoryReader, NumberReader
 from clientagent.data.findings import Finding, Report, Unreadable
 from clientagent.data.source import Source, column_name, open_source
+from clientagent.data.store import Room, Store
 from clientagent.data.table import Categories, Labels, Table
 from clientagent.wire.messages import MOST_GROUPS
 from clientagent.wire.plan import Feature, Plan, as_text
@@ -25,12 +26,15 @@ def read_table(plan: Plan, path: str | Path) -> Table:
     return check_table(plan, path).require()
 
 
-def check_table(plan: Plan, path: str | Path, *, labelled: bool = True) -> Report:
-    """Read the plan's columns and report all problems and warnings. ``labelled=False`` reads rows to be scored."""
+def check_table(plan: Plan, path: str | Path, *, labelled: bool = True, room: Room | None = None) -> Report:
+    """Read the plan's columns and report all problems and warnings. ``labelled=False`` reads rows to be scored.
+
+    ``room``: what a table may take; one that needs more memory goes to disk. Raises ``DataUnfit`` where that has no room either.
+    """
     path = Path(path)
     try:
         source = open_source(path)
-        return _Check(plan, path, labelled).run(source)
+        return _Check(plan, path, labelled, room.store_for(plan, source) if room else None).run(source)
     except Unreadable as error:
         return Report(path, problems=[error.finding])
 
@@ -40,6 +44,7 @@ class _Check:
     plan: Plan
     path: Path
     labelled: bool
+    store: Store | None = None
     problems: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     unlabelled: int = 0
@@ -48,13 +53,14 @@ class _Check:
         readers = self._readers(source)
         segment = self._segment_reader(source)
         rows = 0
-        names = [column_name(name) for name in readers] + ([column_name(segment.name)] if segment else [])
-        for block_rows, block in source.blocks(list(dict.fromkeys(names))):
-            rows += block_rows
-            for name, reader in readers.items():
-                reader.add(block[column_name(name)])
-            if segment:
-                segment.add(block[column_name(segment.name)])
+        wanted = [*readers.values(), *([segment] if segment else [])]
+        names = list(dict.fromkeys(column_name(reader.name) for reader in wanted))
+        for i, some in enumerate(self._passes(names)):
+            for block_rows, block in source.blocks(some, self.store.block_bytes if self.store else 0):
+                rows += block_rows if i == 0 else 0
+                for reader in wanted:
+                    if (name := column_name(reader.name)) in block:
+                        reader.add(block[name])
         self.problems += source.findings()
         for reader in readers.values():
             self.problems += reader.findings()
@@ -63,6 +69,10 @@ class _Check:
             return self._report(None)
         table = self._table(rows, readers, segment.categories() if segment else None)
         return self._report(table)
+
+    def _passes(self, names: list[str]) -> list[list[str]]:
+        """Columns that are read together: all of them, or one by one where memory is short, which a Parquet file makes easy."""
+        return [[name] for name in names] if self.store and names else [names]
 
     def _report(self, table: Table | None) -> Report:
         rows, positives = (table.rows, table.positives) if table else (0, 0)
@@ -74,7 +84,7 @@ class _Check:
         """A reader for each needed column that is there, by its name in the plan; a finding for each that is not."""
         wanted: dict[str, NumberReader | CategoryReader] = {}
         for feature in self.plan.features:
-            wanted[feature.name] = (NumberReader if feature.kind == "numeric" else CategoryReader)(feature.name)
+            wanted[feature.name] = (NumberReader if feature.kind == "numeric" else CategoryReader)(feature.name, self.store)
         if self.labelled:
             wanted[self.plan.label.name] = CategoryReader(self.plan.label.name)
         for name in list(wanted):
@@ -99,7 +109,7 @@ class _Check:
         numeric = {name: reader.numbers() for name, reader in readers.items() if isinstance(reader, NumberReader)}
         texts = {name: reader.categories() for name, reader in readers.items() if isinstance(reader, CategoryReader)}
         label = texts.pop(self.plan.label.name, None)
-        table = Table(rows, numeric, texts, self._labels(label) if label else np.empty(0, np.int8), segment)
+        table = Table(rows, numeric, texts, self._labels(label) if label else np.empty(0, np.int8), segment, self.store)
         if label and self.unlabelled:
             table = table.take(np.flatnonzero(label.codes >= 0))
         if self.labelled and table.rows < MIN_ROWS:
@@ -138,7 +148,8 @@ class _Check:
         for feature in self.plan.features:
             numbers = table.numeric.get(feature.name)
             if numbers is not None:
-                self._look_at_values(feature.name, len(np.unique(numbers[~np.isnan(numbers)])))
+                present = numbers[~np.isnan(numbers)]
+                self._look_at_values(feature.name, 0 if not len(present) else 1 if present.min() == present.max() else 2)
             elif feature.name in table.categorical:
                 self._look_at_categories(feature, table.categorical[feature.name])
 

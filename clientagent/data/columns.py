@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clientagent.data.findings import Finding
+from clientagent.data.store import Store
 from clientagent.data.table import MISSING_CODE, Categories, Numbers
 from clientagent.wire.plan import as_text
 
@@ -20,12 +22,31 @@ def is_missing(text: str) -> bool:
     return text.casefold() in MISSING
 
 
+class Blocks(Protocol):
+    """Takes a column block by block, and has it as one array in the end."""
+
+    def append(self, block: NDArray[Any]) -> None: ...
+
+    def array(self) -> NDArray[Any]: ...
+
+
+class InMemory:
+    def __init__(self, dtype: type[Any]) -> None:
+        self._blocks: list[NDArray[Any]] = [np.empty(0, dtype)]
+
+    def append(self, block: NDArray[Any]) -> None:
+        self._blocks.append(block)
+
+    def array(self) -> NDArray[Any]:
+        return np.concatenate(self._blocks)
+
+
 class NumberReader:
     """Collects one numeric column, block by block, and what cannot be read as a number."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, store: Store | None = None) -> None:
         self.name = name
-        self._blocks: list[Numbers] = []
+        self._blocks: Blocks = store.column(np.float64) if store else InMemory(np.float64)
         self._rows = 0
         self._bad = self._infinite = 0
         self._first_bad = self._first_infinite = self._bad_type = ""
@@ -37,7 +58,7 @@ class NumberReader:
         self._rows += len(block)
 
     def numbers(self) -> Numbers:
-        return np.concatenate(self._blocks) if self._blocks else np.empty(0)
+        return self._blocks.array()
 
     def findings(self) -> list[Finding]:
         found = []
@@ -99,10 +120,10 @@ class NumberReader:
 class CategoryReader:
     """Collects one categorical column, or the label, as codes into its distinct texts."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, store: Store | None = None) -> None:
         self.name = name
         self._codes = _Codes()
-        self._blocks: list[Any] = []
+        self._blocks: Blocks = store.column(np.int32) if store else InMemory(np.int32)
         self._bad_type = ""
 
     def add(self, values: Any) -> None:
@@ -112,8 +133,7 @@ class CategoryReader:
             self._blocks.append(self._from_arrow(values))
 
     def categories(self) -> Categories:
-        codes = np.concatenate(self._blocks) if self._blocks else np.empty(0, np.int32)
-        return Categories(codes, list(self._codes.texts))
+        return Categories(self._blocks.array(), list(self._codes.texts))
 
     def findings(self) -> list[Finding]:
         return [Finding(self.name, f"holds values of type {self._bad_type}, not categories")] if self._bad_type else []

@@ -33,7 +33,7 @@ class CsvFile:
         self._ragged = 0
         self._first_ragged = ""
 
-    def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, Block]]:
+    def blocks(self, names: Sequence[str], block_bytes: int = 0) -> Iterator[tuple[int, Block]]:
         wanted = [(name, self.names.index(name)) for name in names]
         self._ragged, first = 0, 1
         for lines in self._lines():

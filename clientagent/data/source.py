@@ -20,8 +20,11 @@ class Source(Protocol):
 
     names: list[str]
 
-    def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, Block]]:
-        """(rows, columns) of one block after the other. Raises ``Unreadable``."""
+    def blocks(self, names: Sequence[str], block_bytes: int = 0) -> Iterator[tuple[int, Block]]:
+        """(rows, columns) of one block after the other. Raises ``Unreadable``.
+
+        ``block_bytes``: about how large a block of a Parquet file may be; 0: ``BLOCK_ROWS`` rows.
+        """
         ...
 
     def findings(self) -> list[Finding]:

@@ -18,6 +18,7 @@ from clientagent.wire.plan import Plan
 
 Hashes = NDArray[np.uint64]
 HASH_BYTES = 16
+STATE_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ def split_rows(plan: Plan, table: Table) -> Split:
     """Hold-out, validation and training rows, each stratified by label."""
     hashes = row_hashes(table, plan.project)
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    state = hashlib.sha256(hashes[order].astype("<u8").tobytes()).hexdigest()
+    whole = hashlib.sha256()
+    for start in range(0, table.rows, STATE_ROWS):
+        whole.update(hashes[order[start : start + STATE_ROWS]].astype("<u8").tobytes())
+    state = whole.hexdigest()
     part = np.zeros(table.rows, np.int8)
     for label in (0, 1):
         of_class = order[table.labels[order] == label]
@@ -58,17 +62,23 @@ def part_sizes(rows: int, holdout_share: float, validation_share: float) -> tupl
 
 def row_hashes(table: Table, salt: str) -> Hashes:
     """Two words (rows, 2) for each row. Equal rows are numbered, so that each has a place of its own."""
-    cells = _cells(table)
     seed = hashlib.blake2b(salt.encode(), digest_size=HASH_BYTES, person=b"fedportal-split")
-    hashes = _hash_rows(cells, seed)
+    hashes = np.empty((table.rows, 2), np.uint64)
+    for start, block in table.in_blocks():
+        hashes[start : start + block.rows] = _hash_rows(_cells(block), seed)
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     same = np.zeros(table.rows, bool)
-    same[1:] = (hashes[order][1:] == hashes[order][:-1]).all(axis=1)
+    for word in (0, 1):
+        ordered = hashes[order, word]
+        alike = ordered[1:] == ordered[:-1]
+        same[1:] = alike if word == 0 else same[1:] & alike
     if same.any():
         place = np.arange(table.rows)
-        occurrence = place - np.maximum.accumulate(np.where(same, 0, place))
+        occurrence = (place - np.maximum.accumulate(np.where(same, 0, place)))[same].astype(np.uint64)
         again = order[same]
-        hashes[again] = _hash_rows(np.column_stack([cells[again], occurrence[same].astype(np.uint64)]), seed)
+        for start, block in table.take(again).in_blocks():
+            at = slice(start, start + block.rows)
+            hashes[again[at]] = _hash_rows(np.column_stack([_cells(block), occurrence[at]]), seed)
     return hashes
 
 

@@ -44,7 +44,7 @@ class MaskedStory:
 
         said = parse(CohortTerms, body["terms"])
         names = [member.institution for member in said.members]
-        noise = self._noise_of(said.noise_multiplier)
+        noise = self._noise_of(said.noise_multiplier) if said.purpose == "update" else None
         own = cohort_terms(
             plan=self._plan, manifest=self._manifest, manifest_digest=self._digest, round_number=body["round"],
             attempt=body["attempt"], cohort=body["cohort"], bases=dict.fromkeys(names, Base(*base)),

@@ -24,6 +24,7 @@ from clientagent.training.local import LocalTraining, Progress
 from clientagent.training.strategies import Correction, Given
 from clientagent.wire.codecs import decode
 from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.institution import FIRST_ADAPTIVE_CLIP, base_clip
 from clientagent.wire.privacy.stream import KEY_BYTES, Stream
 from clientagent.wire.privacy.terms import RecordTerms, record_terms
 from clientagent.wire.strategies import number_of, uplink_layout
@@ -74,7 +75,8 @@ class Exchange:
         if self.plan.privacy.secure_aggregation:
             return made.flat  # its codec is the ring's
         layout = uplink_layout(self.plan, self.inputs)
-        data = outgoing(self.plan, given, made, self.inputs, seed=seed).data
+        clip = base_clip(self.plan, told=FIRST_ADAPTIVE_CLIP, base_number=0)
+        data = outgoing(self.plan, given, made, self.inputs, seed=seed, clip=clip).data
         if self.plan.compression.codec == "none":
             return unpack(data, layout)
         return np.concatenate(list(decode(io.BytesIO(data), self.plan.compression, layout.parameters)))

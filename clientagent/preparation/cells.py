@@ -17,6 +17,7 @@ from clientagent.wire.grid import DIGITS, rounded_to_grid
 from clientagent.wire.messages import Cells
 from clientagent.wire.plan import Plan
 
+BLOCK = 1 << 17
 COARSE, FINE = 20, 200
 """Cells to a bank: enough to notice drift by, and enough to agree on quantiles by."""
 MOST_CELLS = 40_000
@@ -56,6 +57,11 @@ def count_cells(values: Numbers, labels: Labels | None, *, min_cell: int, resolu
 
 def grid_points(ordered: Numbers) -> Numbers:
     """The numbers of four significant digits that values (n,), ascending, round up to; ascending and distinct."""
+    blocks = [_grid_points(ordered[start : start + BLOCK]) for start in range(0, len(ordered), BLOCK)]
+    return np.unique(np.concatenate(blocks)) if blocks else np.empty(0)
+
+
+def _grid_points(ordered: Numbers) -> Numbers:
     with np.errstate(divide="ignore"):
         exponent = np.where(ordered == 0, 0, np.floor(np.log10(np.abs(ordered)))) - (DIGITS - 1)
     exponent = np.clip(exponent, -300, 300)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clientagent.data.splits import Split
+from clientagent.data.store import Store
 from clientagent.data.table import Categories, Labels, Numbers, Table
 from clientagent.wire.errors import ManifestMismatch
 from clientagent.wire.messages import (
@@ -29,10 +30,14 @@ from clientagent.wire.tensors import Array
 
 @dataclass(frozen=True)
 class Inputs:
-    """``matrix`` (rows, inputs) float32 and ``labels`` (rows,) of one part of a bank's rows."""
+    """``matrix`` (rows, inputs) float32 and ``labels`` (rows,) of one part of a bank's rows.
+
+    ``at_a_time``: rows of a matrix on disk that may be copied into memory at once; 0: it is in memory.
+    """
 
     matrix: Array
     labels: Labels
+    at_a_time: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,38 @@ class Prepared:
 
 
 def prepare(spec: PreprocessingSpec, table: Table, split: Split) -> Prepared:
+    """The rows of each part, in the order of the split. Raises ``DataUnfit`` where a large table finds no room on disk."""
+    if table.store is not None:
+        return _prepared_on_disk(spec, table, split, table.store)
+
     def inputs(rows: NDArray[np.int64]) -> Inputs:
         part = table.take(rows)
         return Inputs(preprocess(spec, part), part.labels)
 
     segment = table.segment.take(split.holdout) if table.segment else None
     return Prepared(inputs(split.training), inputs(split.validation), inputs(split.holdout), segment)
+
+
+def _prepared_on_disk(spec: PreprocessingSpec, table: Table, split: Split, store: Store) -> Prepared:
+    """The same, in one pass over the table: each block of rows goes to its places in three files."""
+    width = len(spec.input_names)
+    parts = (split.training, split.validation, split.holdout)
+    matrices = [store.matrix(len(rows), width) for rows in parts]
+    part, place = np.empty(table.rows, np.int8), np.empty(table.rows, np.int64)
+    for which, rows in enumerate(parts):
+        part[rows], place[rows] = which, np.arange(len(rows))
+    for start, block in table.in_blocks():
+        at = slice(start, start + block.rows)
+        filled = preprocess(spec, block)
+        for which, matrix in enumerate(matrices):
+            mine = part[at] == which
+            matrix[place[at][mine]] = filled[mine]
+    most = store.rows_at_a_time(4 * width)
+    segment = table.segment.take(split.holdout) if table.segment else None
+    training, validation, holdout = (
+        Inputs(matrix, table.labels[rows], most) for matrix, rows in zip(matrices, parts, strict=True)
+    )
+    return Prepared(training, validation, holdout, segment)
 
 
 def check_spec(plan: Plan, spec: PreprocessingSpec) -> None:

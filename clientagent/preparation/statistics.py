@@ -21,7 +21,7 @@ def statistics_report(
     plan: Plan, table: Table, split: Split, *, run: str, institution: str, salt: str
 ) -> StatisticsReport:
     """The report of one bank; hold-out and validation rows are not looked at. ``salt`` is the agent's id (``Split.digest``)."""
-    training = table.take(split.training)
+    training = table.take(split.training)  # of a table on disk, column by column
     return StatisticsReport(
         run=run,
         plan_hash=plan.hash,

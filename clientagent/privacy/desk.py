@@ -99,8 +99,8 @@ class PrivacyDesk:
             self._settle_ended(ledger, plan.project)
             ledger.allot(allotted, budget=budget)
 
-    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str) -> None:
-        """Before an update under institution_dp is made; a repeated attempt at a round costs nothing more.
+    def reserve_bank(self, plan: Plan, *, run: str, base_digest: str, clip: float | None = None) -> None:
+        """Before an update under institution_dp is made and cut to ``clip``; a repeated attempt at a round costs nothing more.
 
         Under secure aggregation an update costs when it leaves for a cohort; here is only asked whether it then may.
         """
@@ -109,18 +109,20 @@ class PrivacyDesk:
         if plan.privacy.secure_aggregation is not None:
             self.project(plan.project).require_room(run, budget=self._bank_budget)
             return
-        self._reserve(plan, run, base_digest)
+        self._reserve(plan, run, base_digest, clip)
 
-    def bank_leaving(self, plan: Plan, *, run: str, base_digest: str, cohort: str | None = None) -> None:
+    def bank_leaving(
+        self, plan: Plan, *, run: str, base_digest: str, clip: float | None = None, cohort: str | None = None
+    ) -> None:
         """The first byte is about to leave. For a ``cohort`` (its rid) with noise of its own this is a release of its own."""
         if plan.privacy.institution_dp is not None:
-            release = self._reserve(plan, run, base_digest, cohort)
+            release = self._reserve(plan, run, base_digest, clip, cohort)
             self.project(plan.project).commit(run, release)
 
-    def _reserve(self, plan: Plan, run: str, base_digest: str, cohort: str | None = None) -> str:
+    def _reserve(self, plan: Plan, run: str, base_digest: str, clip: float | None, cohort: str | None = None) -> str:
         ledger = self.project(plan.project)
         release = release_of(run=run, institution=ledger.institution, base_digest=base_digest, cohort=cohort)
-        ledger.reserve(run, institution_terms(plan).event(release, base_digest), budget=self._bank_budget)
+        ledger.reserve(run, institution_terms(plan).event(release, base_digest, clip), budget=self._bank_budget)
         return release
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def run(*, plan: str, data: str) -> str:
     return with_knowledge(stated, table.numeric, table.categorical).canonical_text
 
 
-def with_knowledge(plan: Plan, numeric: dict[str, Numbers], categorical: dict[str, Categories]) -> Plan:
+def with_knowledge(plan: Plan, numeric: Mapping[str, Numbers], categorical: Mapping[str, Categories]) -> Plan:
     """The plan with bounds for its numbers and lists for its categories, where it has none of its own and asks for record_dp."""
     record = plan.privacy.record_dp
     if record is None:

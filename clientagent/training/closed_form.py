@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clientagent.preparation.preprocess import Inputs
+from clientagent.training.batches import shuffled
 from clientagent.training.strategies import Correction
 from clientagent.wire.errors import NotFinite
 from clientagent.wire.plan import Plan
@@ -34,7 +37,7 @@ class LogisticTrainer:
     ) -> None:
         correction = correction or Correction()
         self._weights = _bias_last(base)
-        self._matrix = np.concatenate([inputs.matrix, np.ones((len(inputs.labels), 1), np.float32)], axis=1)
+        self._inputs = inputs if inputs.at_a_time else Inputs(_with_ones(inputs.matrix), inputs.labels)
         self._labels = inputs.labels.astype(np.float32)
         good, bad = (np.float32(weight) for weight in class_weights)
         self._costs = None if good == bad == 1 else np.where(self._labels > 0, bad, good)
@@ -58,20 +61,22 @@ class LogisticTrainer:
         """One pass in a new order; the mean loss of a row. Raises ``NotFinite``."""
         rows, size = len(self._labels), self._batch_size
         order = self._order.permutation(rows)
-        matrix, labels = self._matrix[order], self._labels[order]
+        labels = self._labels[order]
         costs = None if self._costs is None else self._costs[order]
-        logits, batches = np.empty(rows, np.float32), -(-rows // size)
+        logits, batches, batch = np.empty(rows, np.float32), -(-rows // size), 0
         with np.errstate(over="ignore", invalid="ignore"):
-            for batch in range(batches):
-                at = slice(batch * size, (batch + 1) * size)
-                part = matrix[at]
-                np.matmul(part, self._weights, out=logits[at])
-                errors = ONE / (ONE + np.exp(-logits[at])) - labels[at]
-                if costs is not None:
-                    errors *= costs[at]
-                self._move((errors @ part) / np.float32(len(part)))
-                if on_batch:
-                    on_batch(batch + 1, batches)
+            for matrix in shuffled(self._inputs, order, size, ones=bool(self._inputs.at_a_time)):
+                for start in range(0, len(matrix), size):
+                    at = slice(batch * size, (batch + 1) * size)
+                    part: NDArray[Any] = matrix[start : start + size]
+                    np.matmul(part, self._weights, out=logits[at])
+                    errors = ONE / (ONE + np.exp(-logits[at])) - labels[at]
+                    if costs is not None:
+                        errors *= costs[at]
+                    self._move((errors @ part) / np.float32(len(part)))
+                    batch += 1
+                    if on_batch:
+                        on_batch(batch, batches)
             losses = np.logaddexp(np.float32(0), logits) - labels * logits
         loss = float(np.sum(losses if costs is None else losses * costs, dtype=np.float64)) / rows
         if not math.isfinite(loss):
@@ -102,6 +107,11 @@ class LogisticTrainer:
         step = np.float32(self._rate / (1 - float(BETA1) ** self.steps))
         scale = np.float32(1 / math.sqrt(1 - float(BETA2) ** self.steps))
         self._weights -= step * self._first / (np.sqrt(self._second) * scale + EPSILON)
+
+
+def _with_ones(matrix: Array) -> Array:
+    wide: Array = np.concatenate([matrix, np.ones((len(matrix), 1), np.float32)], axis=1)
+    return wide
 
 
 def _bias_last(flat: Array) -> Array:

@@ -58,6 +58,11 @@ class Outgoing:
     own: Vectors = field(default_factory=dict)
     clip: float | None = None
 
+    @property
+    def within(self) -> bool | None:
+        """Whether nothing was cut; None where nothing cuts."""
+        return None if self.clip is None else self.norm_before <= self.clip * FLOAT32
+
 
 def contribute(
     plan: Plan, given: Given, inputs: Inputs, *, round_number: int, seed: int, progress: Progress | None = None,
@@ -82,12 +87,16 @@ def contribute(
     )
 
 
-def outgoing(plan: Plan, given: Given, made: Contribution, inputs: int, *, seed: int) -> Outgoing:
-    """The bytes of a contribution under the plan's codec, and what the bank keeps with them. Raises ``NotFinite``."""
-    layout, bank = uplink_layout(plan, inputs), plan.privacy.institution_dp
-    flat, before, clip = made.flat, None, None
-    if bank is not None and bank.clip != "adaptive":
-        clip = bank.clip
+def outgoing(
+    plan: Plan, given: Given, made: Contribution, inputs: int, *, seed: int, clip: float | None = None
+) -> Outgoing:
+    """The bytes of a contribution under the plan's codec, cut to ``clip`` first, and what the bank keeps with them.
+
+    Raises ``NotFinite``.
+    """
+    layout = uplink_layout(plan, inputs)
+    flat, before = made.flat, None
+    if clip is not None:
         clipped = clip_update(flat, clip * FLOAT32)
         flat, before = clipped.update.astype(np.float32), clipped.norm
     random = np.random.Generator(np.random.Philox(key=[seed, CODEC_STREAM]))

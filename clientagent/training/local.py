@@ -16,6 +16,7 @@ import numpy as np
 
 from clientagent.plugins import at_work
 from clientagent.preparation.preprocess import Inputs
+from clientagent.training.batches import shuffled
 from clientagent.training.closed_form import LogisticTrainer
 from clientagent.training.strategies import Correction
 from clientagent.wire.errors import NotFinite
@@ -61,7 +62,7 @@ def train(
     epochs = plan.training.epochs
     if epochs == 0 or len(inputs.labels) == 0:
         return LocalTraining(np.zeros_like(base), 0, None, time.monotonic() - started)
-    rate = plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
+    rate = plan.learning_rate_in(round_number)
     trainer = trainer_of(plan, base, inputs, learning_rate=rate, seed=seed, alone=alone, correction=correction)
     report = at_most_every(PROGRESS_EVERY_S, progress)
     with at_work(plan):
@@ -103,7 +104,7 @@ class Trainer:
         self._models, self._torch = models, torch
         self._module, self._layout = models.build(plan, inputs.matrix.shape[1])
         models.load_flat(self._module, self._layout, base)
-        self._matrix = torch.from_numpy(inputs.matrix)
+        self._inputs = inputs
         self._labels = torch.from_numpy(inputs.labels.astype(np.float32))
         self._batch_size = plan.training.batch_size
         self._objective = _objective(plan, inputs)
@@ -119,15 +120,18 @@ class Trainer:
         """One pass in a new order; the mean loss of a row. Raises ``NotFinite``."""
         rows, size = len(self._labels), self._batch_size
         order = self._torch.randperm(rows)
-        matrix, labels = self._matrix[order], self._labels[order]
-        batches = -(-rows // size)
+        labels = self._labels[order]
+        batches, batch = -(-rows // size), 0
         total = self._torch.zeros((), dtype=self._torch.float64)
         self._module.train()
-        for batch in range(batches):
-            at = slice(batch * size, (batch + 1) * size)
-            total += self._step(matrix[at], labels[at])
-            if on_batch:
-                on_batch(batch + 1, batches)
+        for part in shuffled(self._inputs, order.numpy(), size):
+            matrix = self._torch.from_numpy(part)
+            for start in range(0, len(part), size):
+                at = slice(batch * size, (batch + 1) * size)
+                total += self._step(matrix[start : start + size], labels[at])
+                batch += 1
+                if on_batch:
+                    on_batch(batch, batches)
         loss = float(total) / rows
         if not math.isfinite(loss):
             raise NotFinite(expected="a finite training loss", got=str(loss))

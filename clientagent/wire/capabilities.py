@@ -20,8 +20,8 @@ def unsupported(plan: Plan) -> list[tuple[str, str]]:
     wishes = [
         (plan.strategy.name not in STRATEGIES, "strategy.name", " or ".join(STRATEGIES)),
         (plan.preprocessing.numeric not in NUMERIC, "preprocessing.numeric", " or ".join(NUMERIC)),
-        (bank is not None and bank.clip == "adaptive", "privacy.institution_dp.clip", "a number"),
         (masked and plan.schedule.mode != "sync", "schedule.mode", "sync under secure aggregation"),
+        (masked and bank is not None and bank.clip == "adaptive", "privacy.institution_dp.clip", "a number under secure aggregation"),
         (masked and plan.compression.codec not in ("none", "int8"), "compression.codec", "none or int8 under secure aggregation"),
         (plan.evaluation.segment is not None and masked, "evaluation.segment", "null under secure aggregation"),
         (plan.evaluation.segment is not None and private, "evaluation.segment", "null under record-level privacy"),

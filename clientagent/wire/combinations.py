@@ -235,6 +235,8 @@ _REFUSED = (
          _("A codec may carry an update beyond the clip that privacy of a bank is computed for: choose none.")),
     _Row("privacy.institution_dp.clip", _both(_clips_adaptively, lambda plan: len(plan.participants) < 50),
          _("An adaptive clip needs the votes of at least 50 banks; there are %(banks)s."), _participants),
+    _Row("schedule.late", _both(_clips_adaptively, lambda plan: plan.schedule.late == "next_round"),
+         _("A late update was cut to an earlier round's clip than the one that adapted: discard late ones.")),
     # ---- secure aggregation
     _Row("schedule.late", _both(_is_masked, lambda plan: plan.schedule.mode == "sync" and plan.schedule.late == "next_round"),
          _("Masks cancel within one round's cohort, so a late update cannot count in the next round; discard late ones.")),

@@ -204,7 +204,7 @@ class Training(_Part):
         """The step size of round 1..rounds: constant, or half a cosine from full towards zero."""
         rate = self.resolved_learning_rate(family)
         if self.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * (round_number - 1) / max(rounds, 1)))
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (round_number - 1) / max(rounds, 1))))
         return rate
 
 
@@ -428,6 +428,10 @@ class Plan(_Part):
         """Global steps of a run with ``banks`` on the roster: the rounds, or in async as many buffers as hold their updates."""
         schedule = self.schedule
         return schedule.rounds if schedule.mode == "sync" else -(-schedule.rounds * banks // schedule.buffer)
+
+    def learning_rate_in(self, round_number: int) -> float:
+        """The local step size of a round, or of an async run's version, from 1."""
+        return self.training.learning_rate_at(self.model.family, round_number, self.versions(len(self.participants)))
 
     @property
     def max_updates_per_bank(self) -> int:

@@ -17,10 +17,12 @@ BETA_2 = 0.99
 def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
     """m <- b1 m + (1 - b1) mean, v <- b2 v + (1 - b2) mean^2, w <- w + eta' m / (sqrt(v) + tau).
 
-    eta' corrects the bias of both moments (Kingma & Ba 2015, section 2), with the exponent round + 1 as in Flower.
+    eta' corrects the bias of both moments (Kingma & Ba 2015, section 2), with the exponent round + 1 as in Flower. A step is as
+    long as eta' however small the updates are, so a version of a part of the banks takes that part of it: all versions of an
+    async run together move as far as the rounds of a synchronous one.
     """
     beta = number_of(facts.strategy, "momentum")
-    eta = number_of(facts.strategy, "server_learning_rate")
+    eta = number_of(facts.strategy, "server_learning_rate") * facts.part
     eta *= math.sqrt(1 - _power(BETA_2, facts.round + 1)) / (1 - _power(beta, facts.round + 1))
 
     def step(piece: Piece) -> Step:

@@ -13,9 +13,12 @@ from rounds.algorithms.strategy import Facts, Passes, Piece, Step, Strategy, _, 
 
 
 def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
-    """m <- b1 m + (1 - b1) mean, v <- v - (1 - b2) mean^2 sign(v - mean^2), w <- w + eta m / (sqrt(v) + tau)."""
+    """m <- b1 m + (1 - b1) mean, v <- v - (1 - b2) mean^2 sign(v - mean^2), w <- w + eta m / (sqrt(v) + tau).
+
+    A version of a part of the banks takes that part of eta, as in FedAdam.
+    """
     beta = number_of(facts.strategy, "momentum")
-    eta = number_of(facts.strategy, "server_learning_rate")
+    eta = number_of(facts.strategy, "server_learning_rate") * facts.part
 
     def step(piece: Piece) -> Step:
         mean = weighted_sum(piece.updates, facts.weights)

@@ -32,7 +32,8 @@ class Facts:
     """A round beside its vectors. Arrays are (banks,) in the order of the AggregationManifest.
 
     ``weights``: how much each update counts, as the manifest says. ``shares``: how much its bank counts among all
-    ``participants`` of the run. ``losses``: mean loss of the base on the bank's training rows, NaN where not reported.
+    ``participants`` of the run. ``losses``: mean loss of the base on the bank's training rows, NaN where not reported. ``part``:
+    how much of a round of all banks this step stands for; below 1 where a buffer of a few updates makes a version.
     """
 
     strategy: StrategyPart
@@ -44,6 +45,7 @@ class Facts:
     round: int
     participants: int
     learning_rate: float
+    part: float = 1.0
 
     @property
     def banks(self) -> int:

@@ -100,7 +100,7 @@ def _accept(identity: AgentIdentity, body: bytes) -> tuple[Receipt, Signed, bool
             services.take_update_statement(identity=identity, participation=participation, manifest=manifest)
             with blobs.writing(limit=manifest.update_bytes) as writer:
                 writer.write(data)
-                checked = check_bytes(participation.round.run, manifest, Whole(writer.temporary, writer.digest))
+                checked = check_bytes(participation, manifest, Whole(writer.temporary, writer.digest))
                 writer.keep(expected=manifest.update_digest)
             crashing.reached("update:kept")
             receipt = services.accept_update(

@@ -100,7 +100,8 @@ def facts_of(manifest: AggregationManifest, run: Run) -> Facts:
         losses=np.array(losses, np.float64),
         round=manifest.round,
         participants=manifest.participants,
-        learning_rate=plan.training.learning_rate_at(plan.model.family, manifest.round, plan.schedule.rounds),
+        learning_rate=plan.learning_rate_in(manifest.round),
+        part=min(1.0, len(entries) / manifest.participants) if plan.schedule.mode == "async" else 1.0,
     )
 
 

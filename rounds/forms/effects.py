@@ -180,8 +180,12 @@ def _banks(plan: Plan) -> list[Effect]:
     honest = honest_banks(fewest_in_sum(plan, banks)) if masked else banks
     words: dict[str, str | int] = {
         "epsilon": f"{bank.epsilon:g}", "delta": f"{bank.delta:.1g}", "clip": f"{terms.clip:g}",
-        "times": f"{terms.noise_multiplier / math.sqrt(honest * banks):.2g}", "honest": honest, "spare": repeats_of(plan),
+        "times": f"{terms.update_noise / math.sqrt(honest * banks):.2g}", "honest": honest, "spare": repeats_of(plan),
     }
+    adapting = _(
+        "The clip adapts: it begins at norm %(clip)s and follows the median norm of the banks' updates, by at most a tenth a round. A "
+        "count with noise says how many were within it; that count is part of the epsilon."
+    )
     towards = _shared_noise(words) if masked else [
         Effect("shield-check", _(
             "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
@@ -194,6 +198,7 @@ def _banks(plan: Plan) -> list[Effect]:
             "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
             "expect a much weaker model."
         ) % words),
+        *([Effect("activity", adapting % words)] if terms.adaptive else []),
         Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
     ]
 

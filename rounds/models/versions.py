@@ -15,7 +15,7 @@ class ModelVersion(models.Model):
     """Immutable weights, identified by (run, number). Two versions may hold equal weights.
 
     ``state``: the server's own vectors (momenta, control variates) that belong to these weights; null where there are none, or
-    where all are still zero.
+    where all are still zero. ``clip``: where the plan's clip adapts, the norm to which updates from these weights are cut.
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="versions")
@@ -26,6 +26,7 @@ class ModelVersion(models.Model):
     state = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="versions_of_state")
     parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="children")
     round = models.OneToOneField(Round, null=True, on_delete=models.PROTECT, related_name="version")
+    clip = models.FloatField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     validation_loss = models.FloatField(null=True)
     pooled = models.JSONField(null=True)

@@ -79,6 +79,7 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "project_created": (BUSY, "folder", gettext_noop("Project created")),
     "plan_frozen": (BUSY, "file-certificate", gettext_noop("Plan frozen")),
     "leak_test_attached": (CALM, "shield", gettext_noop("A leakage self-test was attached to a plan")),
+    "rehearsal_attached": (CALM, "activity", gettext_noop("A rehearsal was attached to a plan")),
     "portal_approval": (GOOD, "check", gettext_noop("%(bank)s approved the plan in the browser")),
     "portal_restored": (CARE, "history", gettext_noop("The portal was restored from a backup. %(reason)s")),
     "updates_forgotten": (CALM, "trash", gettext_noop("Updates deleted, as the plan's retention says; their receipts stay")),

@@ -76,7 +76,7 @@ def needs_of_administrator(runs: list[Run]) -> list[Need]:
             _("Compare the fingerprint of an agent of %(name)s") % {"name": agent.institution.name},
             _("It introduced itself and may do nothing until you approve it."),
             reverse("institutions:agent", args=[agent.pk]),
-            _("Compare"),
+            _("Compare fingerprints"),
             agent.created_at,
         )
         for agent in pending_agents()

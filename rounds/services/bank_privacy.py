@@ -9,15 +9,28 @@ from __future__ import annotations
 from django.db.models import Max
 
 from clientagent.wire.ledger import GENESIS
-from clientagent.wire.messages import PrivacyEvent
+from clientagent.wire.messages import AggregationManifest, PrivacyEvent
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import release_of
 from clientagent.wire.privacy.events import together
-from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.institution import AdaptiveClip, institution_terms
 from institutions.models import Institution
 from rounds.clock import now
-from rounds.models import PrivacyAccount, PrivacyRelease, Round
+from rounds.models import ModelVersion, PrivacyAccount, PrivacyRelease, Round
 from rounds.services.buffer import in_manifest_order
+
+
+def next_clip(round_: Round) -> float | None:
+    """The clip of the version that a closed round makes; it follows from the manifest alone. None where the plan's does not adapt."""
+    said = AggregationManifest.model_validate(round_.aggregation).noise
+    if said is None or said.within_share is None:
+        return None
+    return AdaptiveClip(said.clip).after(said.within_share).clip
+
+
+def clip_said(version: ModelVersion) -> dict[str, float]:
+    """What the ledger says of a version's clip, where it adapts."""
+    return {} if version.clip is None else {"clip": version.clip}
 
 
 def book_round(round_: Round) -> dict[str, float]:
@@ -46,7 +59,7 @@ def _book(round_: Round, bank: Institution, rid: str | None = None) -> float:
     )
     release = release_of(run=str(run.pk), institution=bank.slug, base_digest=round_.base.digest, cohort=rid)
     known = [PrivacyEvent.model_validate(row.event) for row in account.releases.filter(run=run)]
-    event = terms.event(release, round_.base.digest)
+    event = terms.event(release, round_.base.digest, round_.base.clip)
     spent = epsilon_of(together([*known, event]), terms.delta)
     PrivacyRelease.objects.create(
         account=account, run=run, round=round_.number, release=release, event=event.model_dump(mode="json"),

@@ -6,7 +6,8 @@ import math
 
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.messages import AggregationEntry, AggregationManifest, AggregationNoise
-from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.institution import COUNT, count_sigma, institution_terms, noisy_share_within
+from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import parse
 from rounds.algorithms.weighting import capped_shares, staleness_factor
@@ -65,18 +66,27 @@ def aggregation_manifest(round_: Round) -> AggregationManifest:
             )
             for update, weight in zip(updates, _weights(round_, updates), strict=True)
         ],
-        cohort=digest_of(terms) if terms else None, noise=_noise(round_),
+        cohort=digest_of(terms) if terms else None, noise=_noise(round_, updates),
     )
 
 
-def _noise(round_: Round) -> AggregationNoise | None:
-    """What the privacy of banks adds to this round; its key is drawn by whoever closes the round, and kept with it."""
+def _noise(round_: Round, updates: list[Update]) -> AggregationNoise | None:
+    """What the privacy of banks adds to this round; its key is drawn by whoever closes the round, and kept with it.
+
+    Where the clip adapts, the banks within it are counted here, with noise from that key: nobody is told the count without it.
+    """
     plan = round_.run.plan.document
     if plan.privacy.institution_dp is None or plan.privacy.secure_aggregation is not None:
         return None  # under masks the banks' own shares are in the sum, as the cohort's terms say
-    terms = institution_terms(plan)
-    key_digest = sha256_hex(bytes.fromhex(round_.noise_key))
-    return AggregationNoise(noise_multiplier=terms.noise_multiplier, clip=terms.clip, key_digest=key_digest)
+    terms, key = institution_terms(plan), bytes.fromhex(round_.noise_key)
+    if not terms.adaptive or round_.base.clip is None:
+        return AggregationNoise(noise_multiplier=terms.noise_multiplier, clip=terms.clip, key_digest=sha256_hex(key))
+    within = [bool(update.manifest["document"]["within_clip"]) for update in updates]
+    share = noisy_share_within(sum(within), len(within), Stream(key).child(COUNT), deviation=count_sigma(terms.banks))
+    return AggregationNoise(
+        noise_multiplier=terms.update_noise, clip=round_.base.clip, key_digest=sha256_hex(key),
+        count_deviation=count_sigma(terms.banks), within_share=share,
+    )
 
 
 def _weights(round_: Round, updates: list[Update]) -> list[float]:

@@ -93,9 +93,10 @@ def form_cohort(*, round_: Round) -> bool:
     ready = list(working.filter(ready_at__isnull=False).select_related("institution"))
     number, parameters = round_.cohorts.count() + 1, run.parameters or 0
     base = Base(round_.base.number, round_.base.digest)
-    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
     manifest, banks = parse(RunManifest, run.manifest["document"]), [row.institution.slug for row in ready]  # type: ignore[index]
     purpose: Literal["update", "evaluation"] = "evaluation" if round_.only_counts else "update"
+    is_noised = plan.privacy.institution_dp is not None and purpose == "update"
+    noise = institution_terms(plan).noise_multiplier if is_noised else None
     terms = cohort_terms(
         plan=plan, manifest=manifest, manifest_digest=run.manifest_digest, round_number=round_.number,
         attempt=round_.attempt, cohort=number, bases=dict.fromkeys(banks, base),

@@ -99,9 +99,9 @@ def record(run: Run, kind: str, body: dict[str, Any], *, actor: str = "portal") 
     return append(chain=run.chain, kind=kind, actor=actor, body=body)
 
 
-def hint_after_commit(run: Run) -> None:
-    """Tell the engine and the browsers to look again, once this transaction is true."""
-    hint = _Hint(str(run.pk))
+def hint_after_commit(run: Run, *, moves: bool = True) -> None:
+    """Tell the browsers to look again, once this transaction is true, and the engine too where that may move the run (``moves``)."""
+    hint = _Hint(str(run.pk), moves)
     if all(waiting != hint for _, waiting, *_ in transaction.get_connection().run_on_commit):
         transaction.on_commit(hint)
 
@@ -111,10 +111,12 @@ class _Hint:
     """Equal hints of one transaction are one."""
 
     run_id: str
+    moves: bool
 
     def __call__(self) -> None:
         live.announce(self.run_id)
-        poke(self.run_id)
+        if self.moves:
+            poke(self.run_id)
 
 
 def actor_of(user: Any) -> str:

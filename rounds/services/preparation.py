@@ -14,7 +14,7 @@ from clientagent.wire.errors import Refusal
 from clientagent.wire.masking import update_segments
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
 from clientagent.wire.plan import Plan as PlanSchema
-from clientagent.wire.privacy.institution import institution_terms
+from clientagent.wire.privacy.institution import FIRST_ADAPTIVE_CLIP, adapts, institution_terms
 from clientagent.wire.signing import sign_document
 from clientagent.wire.strategies import require_solvable
 from clientagent.wire.tensors import Layout
@@ -26,6 +26,7 @@ from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
 from rounds.lifecycle import RunEvent
 from rounds.models import Blob, ModelVersion, Run, Seat
+from rounds.services.bank_privacy import clip_said
 from rounds.services.moves import move_run, record
 from rounds.services.rounds import open_round
 from rounds.storage import blobs
@@ -122,11 +123,12 @@ def _commit(run: Run, prepared: _Prepared) -> None:
         seat.save(update_fields=["state", "weight"])
     blob, _ = Blob.objects.get_or_create(digest=prepared.initial_digest, defaults={"bytes": prepared.initial_bytes})
     version = ModelVersion.objects.create(
-        run=run, number=0, digest=prepared.initial_digest, blob=blob, bytes=prepared.initial_bytes
+        run=run, number=0, digest=prepared.initial_digest, blob=blob, bytes=prepared.initial_bytes,
+        clip=FIRST_ADAPTIVE_CLIP if adapts(run.plan.document) else None,
     )
     record(run, "manifest_signed", {"manifest": run.manifest, "preprocessing_digest": prepared.manifest.preprocessing_digest})
     record(run, "version_published", {"number": 0, "digest": version.digest, "parent_digest": None, "round": 0,
-                                      "aggregation_digest": None, "state_digest": None})
+                                      "aggregation_digest": None, "state_digest": None, **clip_said(version)})
     open_round(run=run, number=1, attempt=1, base=version)
 
 

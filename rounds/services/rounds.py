@@ -20,7 +20,7 @@ from rounds.models import Blob, ModelVersion, Participation, Round, Run, Seat, U
 from rounds.orders import work_order
 from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.selectors.metrics import selected_version, should_end
-from rounds.services.bank_privacy import book_round, spent_in
+from rounds.services.bank_privacy import book_round, clip_said, next_clip, spent_in
 from rounds.services.buffer import aggregation_manifest, in_manifest_order, note_weights, take_in
 from rounds.services.cohorts import note_stage
 from rounds.services.masked import is_masked
@@ -175,7 +175,7 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
         Round.objects.filter(pk=round_.pk).update(noise_id=done.noise_digest)
     version = ModelVersion.objects.create(
         run=run, number=round_.number, digest=done.digest, blob_id=done.digest, bytes=done.size, state_id=done.state_digest,
-        parent=round_.base, round=round_,
+        parent=round_.base, round=round_, clip=next_clip(round_),
     )
     _note_geometry(round_, done)
     if done.counts is not None:
@@ -183,7 +183,7 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
     record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
                                       "round": round_.number, "aggregation_digest": round_.aggregation_digest,
                                       "state_digest": done.state_digest, "mean_digest": done.mean_digest or None,
-                                      **_spent_by_banks(round_, done)})
+                                      **_spent_by_banks(round_, done), **clip_said(version)})
     if should_end(run, last=version.number):
         _begin_closing(run)
     elif run.state == RunState.RUNNING:

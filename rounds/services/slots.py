@@ -57,5 +57,5 @@ def _take(seat: Seat) -> Participation | None:
     )
     slot.order = work_order(run, seat, round_=live, base=live.base, kind="train", slot=slot.slot)
     slot.save()
-    hint_after_commit(run)
+    hint_after_commit(run, moves=False)
     return slot

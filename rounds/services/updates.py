@@ -25,6 +25,7 @@ from clientagent.wire.errors import (
 from clientagent.wire.messages import EvaluationCounts, UpdateManifest
 from clientagent.wire.metrics import from_sparse
 from clientagent.wire.plan import Plan
+from clientagent.wire.privacy.institution import adapts, base_clip
 from clientagent.wire.signing import Signed
 from clientagent.wire.strategies import LOSSES_COUNT, STEPS_COUNT, steps_of, uplink_layout
 from clientagent.wire.tensors import Layout, check_file
@@ -40,6 +41,9 @@ from rounds.services.masked import check_masked, is_in_time, is_masked, take_mas
 from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 from rounds.storage import blobs
+
+NEARLY = 1 - 1e-4
+"""An update that was cut is this near to the clip, float32's rounding and the margin below it included."""
 
 
 def layout_for(run: Run) -> Layout:
@@ -62,7 +66,7 @@ class Checked:
 
 _OF_A_PLACE = (
     "phase", "slot", "institution__slug", "seat__rows", "seat__state", "round__number", "round__attempt", "round__state",
-    "round__base__number", "round__base__digest", "round__base__run", "round__run__state", "round__run__closing_at",
+    "round__base__number", "round__base__digest", "round__base__clip", "round__base__run", "round__run__state", "round__run__closing_at",
     "round__run__manifest", "round__run__manifest_digest", "round__run__inputs", "round__run__plan__text",
 )
 """What judging an update reads; a row has dozens of columns more."""
@@ -117,7 +121,10 @@ def _check_size(run: Run, manifest: UpdateManifest) -> None:
 
 
 def _check_claims(plan: Plan, manifest: UpdateManifest) -> None:
-    """Figures beside the vectors that move the result under this strategy. Raises ``CountsInvalid``."""
+    """Figures beside the vectors that move the result under this plan. Raises ``CountsInvalid``."""
+    if (manifest.within_clip is not None) != adapts(plan):
+        got = "none" if manifest.within_clip is None else "one"
+        raise CountsInvalid(expected="a word on the clip where the plan's adapts, and only there", got=got)
     name, steps = plan.strategy.name, steps_of(plan, manifest.rows)
     if name in STEPS_COUNT and manifest.steps != steps:
         raise CountsInvalid(expected=f"the {steps} steps that the plan makes of {manifest.rows} rows", got=str(manifest.steps))
@@ -144,30 +151,36 @@ class Whole:
     digest: str
 
 
-def check_bytes(run: Run, manifest: UpdateManifest, whole: Whole) -> Checked:
+def check_bytes(participation: Participation, manifest: UpdateManifest, whole: Whole) -> Checked:
     """Digest, shapes, types, finiteness; what a codec made small is in the store as a plain file afterwards."""
     if whole.digest != manifest.update_digest:
         raise DigestMismatch(expected=manifest.update_digest, got=whole.digest)
-    return check_numbers(run, whole.path)
+    return check_numbers(participation, manifest, whole.path)
 
 
-def check_numbers(run: Run, path: Path) -> Checked:
+def check_numbers(participation: Participation, manifest: UpdateManifest, path: Path) -> Checked:
     """What ``check_bytes`` asks of bytes whose digest is, or is about to be, the manifest's."""
+    run = participation.round.run
     if is_masked(run):
         return Checked(None)
     compression, layout = run.plan.document.compression, uplink_for(run)
     if compression.codec == "none":
-        return Checked(_within_clip(run, check_file(path, layout)))
+        return Checked(_within_clip(participation, manifest, check_file(path, layout)))
     with blobs.writing(limit=layout.file_bytes) as plain:
         norm = decode_file(path, compression, layout, plain.write)
         return Checked(norm, plain.keep())
 
 
-def _within_clip(run: Run, norm: float) -> float:
-    """Privacy of a bank rests on no update being longer than the clip. Raises ``PrivacyUnsound``."""
-    bank = run.plan.document.privacy.institution_dp
-    if bank is not None and bank.clip != "adaptive" and norm > bank.clip:
-        raise PrivacyUnsound(expected=f"an update of norm {bank.clip:g} at most", got=f"{norm:.6g}")
+def _within_clip(participation: Participation, manifest: UpdateManifest, norm: float) -> float:
+    """Privacy of a bank rests on no update being longer than the clip; one that was cut is as long. Raises ``PrivacyUnsound``."""
+    base, plan = participation.round.base, participation.round.run.plan.document
+    clip = base_clip(plan, told=base.clip, base_number=base.number)
+    if clip is None:
+        return norm
+    if norm > clip:
+        raise PrivacyUnsound(expected=f"an update of norm {clip:g} at most", got=f"{norm:.6g}")
+    if manifest.within_clip is False and norm < clip * NEARLY:
+        raise PrivacyUnsound(expected=f"an update that was cut to norm {clip:g}", got=f"{norm:.6g}")
     return norm
 
 

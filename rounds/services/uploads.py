@@ -58,7 +58,7 @@ def take_privacy(*, identity: AgentIdentity, statement: Signed) -> None:
 
 
 def find_upload(identity: AgentIdentity, upload_id: str) -> Upload:
-    upload = Upload.objects.select_related("participation__round__run__plan").filter(
+    upload = Upload.objects.select_related("participation__round__run__plan", "participation__round__base").filter(
         pk=upload_id, participation__institution_id=identity.institution_id
     ).first()
     if upload is None:
@@ -176,7 +176,7 @@ def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
         if path is None:
             _require_parts(upload, sorted(here))
             raise Truncated(expected=f"{manifest.update_bytes} bytes", got="none")
-        digest, checked = _judge(upload, path)
+        digest, checked = _judge(upload, manifest, path)
         if digest != manifest.update_digest:
             _require_parts(upload, sorted(number for number, known in here.items() if _digest(upload, number) != known))
             raise DigestMismatch(expected=manifest.update_digest, got="parts that are what was sent, and make another whole")
@@ -186,12 +186,12 @@ def _assemble(upload: Upload, manifest: UpdateManifest) -> Checked:
     return checked
 
 
-def _judge(upload: Upload, path: Path) -> tuple[str, Checked | Refusal]:
+def _judge(upload: Upload, manifest: UpdateManifest, path: Path) -> tuple[str, Checked | Refusal]:
     """(digest, what is to be said of the numbers). Both look at every byte: two processors share them."""
     with ThreadPoolExecutor(1, "digest") as beside:
         hashing = beside.submit(blobs.digest_of, path)
         try:
-            checked: Checked | Refusal = check_numbers(upload.participation.round.run, path)
+            checked: Checked | Refusal = check_numbers(upload.participation, manifest, path)
         except Refusal as refusal:
             checked = refusal
         return hashing.result(), checked

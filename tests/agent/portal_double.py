@@ -76,6 +76,7 @@ class PortalDouble:
         self.entries: list[tuple[Entry, str]] = []
         self.statements: list[Signed] = []
         self.updates: list[bytes] = []
+        self.clips: dict[int, float] = {}  # where the plan's adapts: of each version
         self.receipts: dict[str, Signed] = {}
         self.stage = "notice"
         self.round, self.attempt, self.number = 0, 1, 0
@@ -222,6 +223,7 @@ class PortalDouble:
             kind=kind, aggregated=used, run=self.run, institution=SLUG, manifest_digest=self.manifest.digest,
             round=self.round if kind == "train" else self.number, attempt=self.attempt, base_number=self.number,
             base_digest=sha256_hex(data), base_bytes=len(data), evaluate=kind == "train" and self.number > 0, deadline_utc=FAR,
+            clip=self.clips[self.number] if self.clips else None,
         )  # fmt: skip
 
     def file(self, number: int) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 
 from clientagent.privacy.desk import PrivacyDesk, ledger_of
 from clientagent.wire.errors import BudgetExceeded
-from clientagent.wire.messages import Unfit
+from clientagent.wire.messages import Unfit, UpdateManifest
 from clientagent.wire.privacy.institution import institution_terms
-from clientagent.wire.signing import open_signed
+from clientagent.wire.signing import open_signed, parse
 from clientagent.wire.tensors import unpack
 from tests.agent.given import POLICY, one_bank_plan, run_agent
 from tests.agent.test_cli import as_json, fedagent
@@ -57,6 +57,38 @@ def test_a_bank_whose_own_bound_is_too_small_declines(serve, bank):
     assert portal.updates == []
     refusal = next(one for one in portal.statements if one.document["type"] == "unfit")
     assert "max_institution_epsilon" in open_signed(refusal, portal.agent, Unfit).reason
+
+
+ADAPTIVE = {
+    "training__epochs": 1, "strategy__weighting": "equal", "schedule__quorum": 0.02,
+    "participants": ["north", *(f"bank-{i}" for i in range(49))],
+    "privacy": {"min_banks": 1, "min_banks_reason": "a test", "institution_dp": {"epsilon": 8.0, "clip": "adaptive"}},
+}  # fmt: skip
+
+
+def test_an_update_is_cut_to_the_clip_that_its_order_names(serve, bank):
+    portal = serve(**ADAPTIVE)
+    portal.clips = {0: 0.1, 1: 0.095, 2: 0.09}
+    home = bank(portal)
+    run_agent(home)
+    said = [parse(UpdateManifest, one.document) for one in portal.statements if one.document["type"] == "update_manifest"]
+    norms = [work.norms for work in home.run(portal.run).works() if work.norms]
+    assert [own.clip for own in norms] == [0.1, 0.095]
+    assert [one.within_clip for one in said] == [own.before <= own.clip for own in norms]
+    assert all(one.norm <= own.clip for one, own in zip(said, norms, strict=True))
+    book = ledger_of(home, "project:retail-credit").book
+    assert [event.clip for event in book.run(portal.run).events] == [0.1, 0.095]
+    assert 0 < book.epsilon() <= 8.0
+
+
+@pytest.mark.parametrize("clip", [0.2, 0.01, None])
+def test_a_clip_that_no_count_can_have_led_to_is_refused(serve, bank, clip):
+    portal = serve(**ADAPTIVE)
+    portal.clips = {0: clip, 1: clip}
+    home = bank(portal)
+    run_agent(home)
+    assert portal.updates == []
+    assert "privacy_unsound" in [one.document.get("code") for one in portal.statements]
 
 
 # ------------------------------------------------------------------ noise in shares

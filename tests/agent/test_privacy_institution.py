@@ -15,14 +15,17 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.institution import (
     AdaptiveClip,
+    base_clip,
     clip_for_rounding,
     clip_update,
+    count_sigma,
     honest_banks,
     institution_terms,
     noise_beside_count,
     noise_of_sum,
     noise_share,
     noisy_share_within,
+    reachable_clips,
     repeats_of,
     require_smooth,
     share_sigma,
@@ -167,6 +170,63 @@ def test_an_adaptive_clip_finds_the_median_from_either_side(start):
     assert clip.clip == pytest.approx(np.median(norms), rel=0.05)
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), start=st.floats(1e-3, 1e3), spread=st.floats(0.1, 2.0), target=st.sampled_from([0.3, 0.5, 0.8]))
+def test_an_adaptive_clip_settles_at_its_quantile_though_the_count_has_noise(seed, start, spread, target):
+    """Andrew et al. 2021, section 2: whatever the norms and the start; here within what the count's noise leaves undecided."""
+    banks, rng = 100, np.random.default_rng(seed)
+    norms = np.exp(spread * rng.normal(size=banks))
+    clip, settled = AdaptiveClip(clip=start, target=target), []
+    for step in range(400):
+        within = int(np.count_nonzero(norms <= clip.clip))
+        share = noisy_share_within(within, banks, Stream(KEY).child(f"{seed}/{step}"), deviation=count_sigma(banks))
+        clip = clip.after(share)
+        settled.append(clip.clip)
+    reached = math.exp(float(np.mean(np.log(settled[200:]))))
+    low, high = np.quantile(norms, [target - 0.1, target + 0.1])
+    assert low <= reached <= high
+
+
+@settings(max_examples=50, deadline=None)
+@given(shares=st.lists(st.floats(-5, 5), max_size=30))
+def test_no_counts_lead_beyond_what_a_bank_accepts(shares):
+    clip, plan = AdaptiveClip(), bank_plan(banks=50, clip="adaptive")
+    for share in shares:
+        clip = clip.after(share)
+    assert base_clip(plan, told=clip.clip, base_number=len(shares)) == clip.clip
+    low, high = reachable_clips(len(shares))
+    for told in (None, 0.99 * low, 1.01 * high):
+        with pytest.raises(PrivacyUnsound):
+            base_clip(plan, told=told, base_number=len(shares))
+
+
+@settings(max_examples=20, deadline=None)
+@given(noise=st.floats(0.5, 4.9), banks=st.integers(50, 400), rounds=st.integers(1, 20))
+def test_updates_and_count_together_never_cost_more_than_is_charged(noise, banks, rounds):
+    """The pair is one Gaussian of the stated multiplier (theorem 1): what is charged is not below the exact cost of both."""
+    if noise >= 2 * count_sigma(banks):
+        return
+    pair = 1 / noise_beside_count(noise, banks) ** 2 + 1 / (2 * count_sigma(banks)) ** 2
+    assert pair <= noise**-2 * (1 + 1e-12)
+    charged = epsilon_of(spending((noise, 1.0, rounds), kind="gaussian"), 1e-5)
+    assert charged >= exact_gaussian(noise / math.sqrt(rounds), 1e-5) * (1 - 1e-9)
+
+
+def exact_gaussian(noise: float, delta: float) -> float:
+    """Epsilon of one Gaussian of this multiplier, in closed form (Balle & Wang 2018, theorem 8), by bisection."""
+    def spent(epsilon: float) -> float:
+        def phi(x: float) -> float:
+            return math.erfc(-x / math.sqrt(2)) / 2
+
+        return phi(1 / (2 * noise) - epsilon * noise) - math.exp(epsilon) * phi(-1 / (2 * noise) - epsilon * noise)
+
+    low, high = 0.0, 600.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spent(middle) <= delta else (middle, high)
+    return low
+
+
 def test_the_clip_falls_where_most_banks_are_within_and_rises_where_few_are():
     assert AdaptiveClip(clip=1.0).after(1.0).clip < 1.0 < AdaptiveClip(clip=1.0).after(0.0).clip
 
@@ -191,6 +251,6 @@ def test_a_plan_with_an_adaptive_clip_needs_fifty_banks():
 
 
 def test_the_count_of_banks_within_carries_noise():
-    shares = [noisy_share_within(30, 60, Stream(KEY).child(str(i))) for i in range(2000)]
+    shares = [noisy_share_within(30, 60, Stream(KEY).child(str(i)), deviation=count_sigma(60)) for i in range(2000)]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.005)
     assert np.std(shares) == pytest.approx(1 / 20, rel=0.1)

@@ -51,7 +51,7 @@ def invite_and_enrol(page: Page, road: Road, slug: str, seed: int) -> Path:
 def approve(page: Page, road: Road, home: Path) -> None:
     """The administrator types the fingerprint that the bank reads out."""
     page.goto(road.url)
-    page.locator(".list-group-item", has_text=BANKS[home.name]).get_by_role("link", name="Compare").click()
+    page.locator(".list-group-item", has_text=BANKS[home.name]).get_by_role("link", name="Compare fingerprints").click()
     page.get_by_label("fingerprint", exact=False).last.fill(json.loads((home / "agent.json").read_text())["key_fingerprint"])
     page.get_by_role("button", name="They are the same: approve").click()
     expect(page.get_by_text("Approved").first).to_be_visible()

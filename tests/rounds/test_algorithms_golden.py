@@ -48,6 +48,13 @@ def test_fedadam_corrects_both_moments(tmp_path):
     assert second.difference.tolist() == close([rate * m / (math.sqrt(v) + 1e-3)])
 
 
+@pytest.mark.parametrize("name", ["fedadam", "fedyogi"])
+def test_a_version_of_a_part_of_the_banks_takes_that_part_of_the_servers_step(tmp_path, name):
+    whole, part = (next_of(tmp_path, name, [[2.0, -0.5]], known={"part": share}) for share in (1.0, 0.25))
+    assert part.difference == pytest.approx(whole.difference / 4, rel=1e-6)
+    assert all((part.state[key] == whole.state[key]).all() for key in whole.state)
+
+
 def test_fedyogi_moves_the_second_moment_by_a_bounded_step(tmp_path):
     first = next_of(tmp_path, "fedyogi", [[2.0]], server_learning_rate=0.1, momentum=0.9)
     assert first.state["second_moment"].tolist() == close([0.04])  # 0 - 0.01 * 4 * sign(0 - 4)

@@ -154,6 +154,21 @@ def test_an_async_run_goes_to_its_end(flowing):
     verify(run.chain)
 
 
+def test_a_version_of_two_of_three_banks_takes_two_thirds_of_fedadams_step(north, south, east, admin):
+    schedule = {"mode": "async", "rounds": 4, "buffer": 2}
+    federation = make_federation([north, south, east], admin, schedule=schedule, strategy={"name": "fedadam"})
+    federation.begin()
+    run, (first, second, _) = federation.run, federation.banks
+    for bank in (first, second):
+        bank.train(federation.run)
+    federation.advance()
+    moved = np.abs(weights_of(run, 1, first.plan) - weights_of(run, 0, first.plan))
+    longest = 0.1 * np.sqrt(1 - 0.99**2) / (1 - 0.9**2)  # corrected for bias, of a mean far above the degree of adaptivity
+    longest *= 0.1 / np.sqrt(0.01) * 2 / 3
+    assert moved.max() == pytest.approx(longest, rel=0.2)
+    assert moved.max() <= longest
+
+
 def test_a_late_update_is_folded_into_the_next_round_where_the_plan_says_so(north, south, east, admin):
     schedule = {"rounds": 3, "quorum": 0.6, "late": "next_round"}
     federation = make_federation([north, south, east], admin, schedule=schedule)

@@ -23,8 +23,8 @@ SHARED = {"AGGREGATION_SHARED_FROM_BYTES": "1", "AGGREGATION_SPAN_BYTES": "400"}
 class Scaled(Scratch):
     """A scratch portal with a second web process and a second worker; the agents are dealt out over both ports."""
 
-    def __init__(self, folder: Path, *, database: str, redis: str) -> None:
-        super().__init__(folder, database=database, redis=redis, settings=SHARED)
+    def __init__(self, folder: Path, *, database: str, redis: str, settings: dict[str, str] | None = None) -> None:
+        super().__init__(folder, database=database, redis=redis, settings=SHARED | (settings or {}))
         self.second = free_port()
         serve = ("manage", "serve", "--port", str(self.second), "--no-worker")
         self.second_web = Supervised(self.nursery, "web2", serve, {})

@@ -253,6 +253,15 @@ def test_the_step_size_of_a_cosine_falls_from_full_towards_zero():
     assert 0 < rates[-1] < 0.01
 
 
+def test_the_step_size_falls_over_all_versions_of_an_async_run():
+    plan = a_plan(training={"decay": "cosine"}, schedule={"mode": "async", "rounds": 5, "buffer": 1})
+    versions = plan.versions(len(plan.participants))
+    rates = [plan.learning_rate_in(n) for n in range(1, versions + 3)]
+    assert versions > 5
+    assert rates == sorted(rates, reverse=True)
+    assert rates[5] > 0 == rates[-1]
+
+
 def test_auto_is_three_thousandths_for_an_mlp_and_a_hundredth_for_logistic():
     training = a_plan().training
     assert training.resolved_learning_rate("mlp") == 0.003
@@ -290,7 +299,7 @@ def test_a_plan_without_tensors_has_the_hash_that_it_had_before_there_were_plugi
 
 def test_what_this_version_cannot_run_is_refused_by_name():
     with pytest.raises(PlanUnsupported) as refusal:
-        require_supported(a_plan(privacy__institution_dp={"clip": "adaptive"}))
+        require_supported(a_plan(privacy={"institution_dp": {"clip": "adaptive"}, "secure_aggregation": {}}))
     assert "institution_dp.clip" in refusal.value.got
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clientagent.wire.messages.basis import Count, Digest, Id, Message
+from clientagent.wire.messages.basis import Count, Digest, Id, Message, is_none
 from clientagent.wire.plan import Slug
 
 
@@ -27,12 +27,16 @@ class AggregationNoise(Message):
     """What the portal adds to the sum of the updates: a Gaussian of ``noise_multiplier * clip`` from a key that it holds.
 
     ``key_digest`` binds it to that key before any arithmetic; whoever holds the key can take the noise away again.
+    ``within_share``: where the clip adapts, the share of the round's banks whose update was within ``clip``, with Gaussian noise of
+    ``count_deviation`` banks from the same key; the clip of the version that comes of this follows from it.
     """
 
     mechanism: Literal["gaussian"] = "gaussian"
     noise_multiplier: Annotated[float, Field(gt=0)]
     clip: Annotated[float, Field(gt=0)]
     key_digest: Digest
+    count_deviation: Annotated[float, Field(gt=0)] | None = Field(None, exclude_if=is_none)
+    within_share: float | None = Field(None, exclude_if=is_none)
 
 
 class AggregationManifest(Message):

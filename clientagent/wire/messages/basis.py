@@ -17,5 +17,11 @@ Text = Annotated[str, StringConstraints(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
+def is_none(value: object) -> bool:
+    """For ``exclude_if`` of a field that came later: where it says nothing it is left out, so that signatures and digests of documents
+    without it stay what they were, and a side of the version before can read them."""
+    return value is None
+
+
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, is_none
 from clientagent.wire.messages.evaluation import EvaluationCounts
 from clientagent.wire.messages.ledger import HeadUpdate
 from clientagent.wire.messages.privacy import PrivacyStatement
@@ -30,6 +30,7 @@ class UpdateManifest(Document):
 
     ``plain_bytes``: what the same update takes without a codec. ``base_loss``: mean loss of the base on the training rows, told
     only where the strategy needs it.
+    ``within_clip``: where the plan's clip adapts, whether the update was within it and so was not cut; counted with noise.
     ``masked``: under secure aggregation the bank's signed word in its cohort. The update is then the masked vector, 4 bytes a word
     and nothing else; norm, loss and counts would tell of this bank alone and are left out.
     """
@@ -56,6 +57,7 @@ class UpdateManifest(Document):
     counts: EvaluationCounts | None = None
     masked: Signed | None = None
     privacy: PrivacyStatement | None = None
+    within_clip: bool | None = Field(None, exclude_if=is_none)
     environment: Environment
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, Text, is_none
 from clientagent.wire.messages.ledger import HeadUpdate
 from clientagent.wire.messages.preprocessing import PreprocessingSpec
 from clientagent.wire.plan import Slug
@@ -54,6 +54,7 @@ class WorkOrder(Document):
     ``train``: evaluate the base where ``evaluate`` says so, train from it, upload the update.
     ``state_digest``: the server's vectors of the base where a bank trains with them; null while they are zero.
     ``aggregated``: this bank's last update that was used; what the bank kept with that one is what it goes on from.
+    ``clip``: where the plan's clip adapts, the base version's, to which an update from it is cut.
     ``evaluate``: only evaluate the base. ``collect``: fetch the run's result, verify, store, acknowledge.
     """
 
@@ -69,6 +70,7 @@ class WorkOrder(Document):
     base_bytes: Count
     state_digest: Digest | None = None
     aggregated: Digest | None = None
+    clip: Annotated[float, Field(gt=0)] | None = Field(None, exclude_if=is_none)
     evaluate: bool
     deadline_utc: Instant
     epoch: Count = 0

@@ -56,9 +56,14 @@ class Allotted(Message):
         return plus(together([self.statistics] if self.statistics else []), together([self.update], self.updates))
 
     def allows(self, event: PrivacyEvent) -> bool:
-        """Whether a release is of the kind that was allotted: only its name and its base version are its own."""
+        """Whether a release is of the kind that was allotted: only its name and its base version are its own.
+
+        And of a bank as a whole its clip, which may adapt: noise is relative to it, so it costs the same.
+        """
         kinds = [self.update, self.statistics] if self.statistics else [self.update]
-        own = {"release": event.release, "base_digest": event.base_digest}
+        own: dict[str, object] = {"release": event.release, "base_digest": event.base_digest}
+        if self.update.unit == "institution":
+            own["clip"] = event.clip
         return any(event == kind.model_copy(update=own) for kind in kinds)
 
 

@@ -26,9 +26,13 @@ from clientagent.wire.privacy.events import together
 from clientagent.wire.privacy.stream import Floats, Stream
 from clientagent.wire.privacy.terms import updates_of
 
+CLIP_DIGITS = 9
+"""Significant digits of an adaptive clip: fewer than a processor's exponential may differ in."""
 ADAPTIVE_FROM = 50
 """Banks from which on an adaptive clip is affordable: with fewer, the noise on the share of clipped banks eats the budget."""
 FIRST_ADAPTIVE_CLIP = 0.1
+COUNT = "count"
+"""The child of a round's noise that the count of banks within the clip gets its noise from."""
 NEGLIGIBLE = 1e-9
 BLOCK = 1 << 18
 REPEATED = 10
@@ -68,7 +72,7 @@ class InstitutionTerms:
 
 
 def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> InstitutionTerms:
-    """Raises ``PlanInvalid`` and ``BudgetExceeded``."""
+    """Raises ``PlanInvalid``, ``BudgetExceeded``, and ``PrivacyUnsound`` for an adaptive clip that its banks cannot pay for."""
     bank = plan.privacy.institution_dp
     if bank is None:
         raise PlanInvalid(expected="privacy.institution_dp", got="none")
@@ -78,7 +82,33 @@ def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> Institu
     updates = updates_of(plan) + (repeats_of(plan) if plan.privacy.secure_aggregation else 0)
     noise = noise_for(bank.epsilon, bank.delta, steps=updates, kind=kind, cache=cache)
     clip = FIRST_ADAPTIVE_CLIP if adaptive else float(bank.clip)
+    if adaptive:
+        noise_beside_count(noise, len(plan.participants))
     return InstitutionTerms(bank.epsilon, bank.delta, clip, adaptive, updates, len(plan.participants), kind, noise)
+
+
+def adapts(plan: Plan) -> bool:
+    """Whether the plan's clip is the server's state and not a number of the plan."""
+    return plan.privacy.institution_dp is not None and plan.privacy.institution_dp.clip == "adaptive"
+
+
+def base_clip(plan: Plan, *, told: float | None, base_number: int) -> float | None:
+    """The norm that an update from a version is cut to: the plan's, or where it adapts what is ``told`` of that version.
+
+    None without institution_dp. Raises ``PrivacyUnsound`` for a clip that no counts of banks can have led to.
+    """
+    bank = plan.privacy.institution_dp
+    if bank is None:
+        return None
+    if bank.clip != "adaptive":
+        return float(bank.clip)
+    low, high = reachable_clips(base_number)
+    if told is None or not low <= told <= high:
+        raise PrivacyUnsound(
+            expected=f"an adaptive clip of version {base_number} between {low:.4g} and {high:.4g}",
+            got="none" if told is None else f"{told:g}",
+        )
+    return told
 
 
 def repeats_of(plan: Plan) -> int:
@@ -175,7 +205,16 @@ class AdaptiveClip:
     rate: float = 0.2
 
     def after(self, within_share: float) -> AdaptiveClip:
-        return AdaptiveClip(self.clip * math.exp(-self.rate * (within_share - self.target)), self.target, self.rate)
+        clip = self.clip * math.exp(-self.rate * (min(max(within_share, 0.0), 1.0) - self.target))
+        return AdaptiveClip(float(f"{clip:.{CLIP_DIGITS}g}"), self.target, self.rate)
+
+
+def reachable_clips(versions: int) -> tuple[float, float]:
+    """Between which an adaptive clip lies after so many versions, whatever was counted."""
+    first = AdaptiveClip()
+    falls, rises = math.exp(-first.rate * (1 - first.target) * versions), math.exp(first.rate * first.target * versions)
+    rounding = 1 + 10.0 ** (1 - CLIP_DIGITS) * (versions + 1)
+    return first.clip * falls / rounding, first.clip * rises * rounding
 
 
 def count_sigma(banks: int) -> float:
@@ -193,6 +232,9 @@ def noise_beside_count(noise_multiplier: float, banks: int) -> float:
     return float((noise_multiplier**-2 - (2 * count_sigma(banks)) ** -2) ** -0.5)
 
 
-def noisy_share_within(within: int, banks: int, stream: Stream) -> float:
-    """The share of banks within the clip, with the count's noise. The count is of halves (b - 1/2), so its sensitivity is 1/2."""
-    return (within - banks / 2 + float(stream.gaussian(1)[0]) * count_sigma(banks)) / banks + 0.5
+def noisy_share_within(within: int, banks: int, stream: Stream, *, deviation: float) -> float:
+    """The share of a round's banks within the clip, counted with noise of ``deviation`` banks.
+
+    The count is of halves (b - 1/2), so its sensitivity is 1/2: a bank that is replaced by nothing takes no more with it.
+    """
+    return (within - banks / 2 + float(stream.gaussian(1)[0]) * deviation) / banks + 0.5

@@ -104,8 +104,8 @@ def updates_of(plan: Plan) -> int:
 def learning_rate(plan: Plan, round_number: int) -> float:
     """The step size under record_dp."""
     if plan.training.learning_rate != "auto":
-        return plan.training.learning_rate_at(plan.model.family, round_number, plan.schedule.rounds)
-    share = (round_number - 1) / max(plan.schedule.rounds, 1)
+        return plan.learning_rate_in(round_number)
+    share = (round_number - 1) / plan.versions(len(plan.participants))
     return RATES.get(plan.model.family, RATE) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 

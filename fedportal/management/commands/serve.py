@@ -18,6 +18,8 @@ from fedportal.allocator import keep_few_arenas
 
 GRACE_S = 2
 """How long a stopping server waits for answers under way; a long poll asks again elsewhere."""
+KEEP_ALIVE_S = 75
+"""Longer than agents keep an idle connection, so that none sends into one that was just closed."""
 
 
 class Command(BaseCommand):
@@ -83,7 +85,7 @@ def _server() -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             "fedportal.asgi:application", lifespan="off", log_config=None, access_log=False,
-            ws_per_message_deflate=False, timeout_graceful_shutdown=GRACE_S, server_header=False,
+            ws_per_message_deflate=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, server_header=False,
             proxy_headers=True, forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         )
     )
