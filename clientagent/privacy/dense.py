@@ -40,6 +40,8 @@ class DenseGradients:
     def __call__(self, weights: Array, rows: Array, labels: Array, *, clip: float, stream: Stream) -> ClippedSum:
         if not len(rows):
             return ClippedSum(np.zeros(self._layout.parameters), 0)
+        if self._layers == 1:
+            return self._linear(weights, rows, labels, clip)
         tensors = self._layout.unflatten(weights)
         with np.errstate(over="ignore", invalid="ignore"):
             activations, masks = self._forward(tensors, rows, stream)
@@ -49,6 +51,22 @@ class DenseGradients:
         usable = np.isfinite(norms)
         sums = self._sums(activations, errors, factors, usable)
         return ClippedSum(sums, int(np.count_nonzero(factors < 1)), float(norms[usable].sum(dtype=np.float64)))
+
+    def _linear(self, weights: Array, rows: Array, labels: Array, clip: float) -> ClippedSum:
+        """The same for a single layer with one output, (bias, weights) in a row: nothing to walk through, so a third of the time."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            slopes = self._slope(rows @ weights[1:] + weights[0], labels)
+            norms = np.sqrt(slopes * slopes * (np.float32(self._scales[0] ** 2) * _row_squares(rows) + 1))
+            factors = clip_factors(norms, clip)
+            usable = np.isfinite(norms)
+            if not usable.all():  # nought times infinity is not nought
+                slopes, factors, rows, norms = slopes[usable], factors[usable], rows[usable], norms[usable]
+            cut = slopes * factors
+            total = np.empty(len(weights), np.float64)
+            total[0] = cut.sum()
+            total[1:] = cut @ rows
+        clipped = np.count_nonzero(factors < 1) + np.count_nonzero(~usable)
+        return ClippedSum(total, int(clipped), float(norms.sum(dtype=np.float64)))
 
     # ------------------------------------------------------------------ forwards
     def _forward(self, tensors: dict[str, Array], rows: Array, stream: Stream) -> tuple[list[Array], list[Array]]:
@@ -87,9 +105,11 @@ class DenseGradients:
 
     def _slope(self, logits: Array, labels: Array) -> Array:
         """The derivative (batch,) of each record's own loss by its logit: weighted log loss, or focal loss."""
-        tail = np.exp(-np.abs(logits))
-        slope = np.where(logits >= 0, 1, tail) / (1 + tail) - labels
+        slope = np.tanh(logits * np.float32(0.5))  # the sigmoid is (1 + tanh(z / 2)) / 2
+        slope *= np.float32(0.5)
+        slope += np.float32(0.5) - labels
         if self._focal:
+            tail = np.exp(-np.abs(logits))
             loss = np.maximum(logits, 0) - labels * logits + np.log1p(tail)
             hit = np.exp(-loss)
             slope = slope * ((1 - hit) ** FOCUS + FOCUS * (1 - hit) ** (FOCUS - 1) * hit * loss)
