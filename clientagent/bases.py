@@ -64,7 +64,7 @@ class Bases:
                 return None
             held = _Held(order.run, 0, terms.manifest.initial_digest, initial_weights(terms.plan, terms.manifest.inputs))
         try:
-            data = self._portal.delta(order.run, order.base_number, since=held.number)
+            data = self._portal.delta(order.run, order.base_number, since=held.number, most=order.base_bytes)
             flat = apply_delta(io.BytesIO(data), held.flat)
         except (BaseUnavailable, NotFound):
             return None

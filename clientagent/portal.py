@@ -120,16 +120,16 @@ class Portal:
         """The file of a model version. Raises ``DigestMismatch`` when it is not the one that was promised."""
         return self._file(f"models/{run}/{number}", run, size=size, digest=digest)
 
-    def delta(self, run: str, number: int, *, since: int) -> bytes:
-        """A version as its difference to another that is here. Whoever applies it checks the version's digest."""
-        return self.transport.exchange("GET", f"models/{run}/{number}/delta?since={since}", seen=self._seen(run)).content
+    def delta(self, run: str, number: int, *, since: int, most: int) -> bytes:
+        """A version as its difference to another that is here, ``most`` bytes at most. Whoever applies it checks the version's digest."""
+        return self.transport.download(f"models/{run}/{number}/delta?since={since}", most=most, seen=self._seen(run))
 
     def state(self, run: str, number: int, *, size: int, digest: str) -> bytes:
         """The server's vectors beside a version. Raises ``DigestMismatch`` when they are not those that were promised."""
         return self._file(f"models/{run}/{number}/state", run, size=size, digest=digest)
 
     def _file(self, path: str, run: str, *, size: int, digest: str) -> bytes:
-        data = self.transport.download(path, size=size, seen=self._seen(run))
+        data = self.transport.download(path, most=size, size=size, seen=self._seen(run))
         if (got := sha256_hex(data)) != digest:
             raise DigestMismatch(expected=digest, got=got, action="Do not use this file. Tell the administrator.")
         return data

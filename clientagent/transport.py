@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -83,6 +84,7 @@ class Transport:
             timeout=httpx2.Timeout(READ_S, connect=CONNECT_S), headers={"User-Agent": f"fedagent/{__version__}"},
             limits=httpx2.Limits(keepalive_expiry=60),
         )
+        self._unfinished: dict[str, Download] = {}
 
     def close(self) -> None:
         self._client.close()
@@ -146,52 +148,88 @@ class Transport:
         return PortalUnreachable(expected=expected, got=got)
 
     def download(
-        self, path: str, *, size: int, seen: Head | None = None, moved: Callable[[int], None] = lambda _: None
+        self, path: str, *, most: int, size: int | None = None, seen: Head | None = None, moved: Callable[[int], None] = lambda _: None
     ) -> bytes:
-        """The ``size`` bytes of a file. A broken connection goes on where it broke (Range)."""
-        data = bytearray()
+        """The bytes of a file: ``size`` of them, or as many as the portal says, ``most`` at most.
+
+        A broken connection goes on where it broke (Range), and so does the next call for the same file after patience has ended.
+        """
+        coming = self._unfinished.pop(path, None) or Download(size)
         until, delay = time.monotonic() + self.patience_s, FIRST_DELAY_S
-        while len(data) < size:
-            before = len(data)
+        while not coming.is_whole:
+            before = len(coming.data)
             try:
-                self._stream(path, data, size, seen, moved)
+                self._stream(path, coming, most, seen, moved)
             except WrongWay:
                 raise
             except PortalUnreachable:
-                if len(data) > before:
+                if len(coming.data) > before:
                     until, delay = time.monotonic() + self.patience_s, FIRST_DELAY_S
                 if time.monotonic() + delay > until:
+                    self._unfinished = {path: coming}
                     raise
                 time.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, LONGEST_DELAY_S)
-        return bytes(data)
+        return bytes(coming.data)
 
     def _stream(
-        self, path: str, data: bytearray, size: int, seen: Head | None, moved: Callable[[int], None]
+        self, path: str, coming: Download, most: int, seen: Head | None, moved: Callable[[int], None]
     ) -> None:
-        """Append to ``data`` what one request brings, up to ``size`` bytes in all."""
+        """Append what one request brings."""
         url = self.url + PREFIX + path
         text = f"{seen.chain};{seen.seq};{seen.hash}" if seen else ""
         headers = sign_request(method="GET", url=url, body=b"", key=self.key, now=dt.datetime.now(dt.UTC), seen=text)
-        if data:
-            headers["Range"] = f"bytes={len(data)}-"
         try:
-            with self._client.stream("GET", url, headers=headers) as response:
+            with self._client.stream("GET", url, headers={**headers, **coming.headers}) as response:
                 if response.status_code not in (200, 206):
                     response.read()
                     _judge(response)
                     raise PortalUnreachable(expected="the file", got=f"HTTP {response.status_code}")
-                if response.status_code == 200:
-                    data.clear()
+                coming.begin(response)
                 for chunk in response.iter_bytes():
-                    data += chunk
-                    moved(len(data))
-                    if len(data) > size:
-                        raise Malformed(expected=f"{size} bytes", got="more")
+                    coming.data += chunk
+                    moved(len(coming.data))
+                    if len(coming.data) > most:
+                        raise Malformed(expected=f"at most {most} bytes", got="more")
         except httpx2.RequestError as error:
             raise self._unreachable(error) from error
-        if len(data) < size:
-            raise PortalUnreachable(expected=f"{size} bytes", got=f"{len(data)} bytes, then the end")
+        if coming.size is None:
+            coming.told = len(coming.data)
+        if not coming.is_whole:
+            raise PortalUnreachable(expected=f"{coming.size} bytes", got=f"{len(coming.data)} bytes, then the end")
+
+
+@dataclass
+class Download:
+    """What has come of a file. ``promised``: its size where it was known before, ``told``: as the portal says; ``etag`` names its bytes."""
+
+    promised: int | None
+    told: int | None = None
+    data: bytearray = field(default_factory=bytearray)
+    etag: str = ""
+
+    @property
+    def size(self) -> int | None:
+        return self.told if self.promised is None else self.promised
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size is not None and len(self.data) >= self.size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What asks for the rest, of these bytes and no others."""
+        if not self.data:
+            return {}
+        return {"Range": f"bytes={len(self.data)}-", **({"If-Range": self.etag} if self.etag else {})}
+
+    def begin(self, response: httpx2.Response) -> None:
+        """An answer's head: it goes on, or starts over."""
+        if response.status_code == 200:
+            self.data.clear()
+            told = response.headers.get("content-length", "")
+            self.told = int(told) if told.isdigit() and "content-encoding" not in response.headers else None
+        self.etag = response.headers.get("etag", self.etag)
 
 
 def _address(text: str) -> str:

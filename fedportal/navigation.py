@@ -18,6 +18,7 @@ MAIN = [
     ("institutions:mine", "building-bank", _("My bank"), (Role.OPERATOR,)),
     ("rounds:receipts", "receipt", _("Receipts"), (Role.OPERATOR,)),
     ("institutions:people", "users", _("People"), (Role.ADMINISTRATOR,)),
+    ("rounds:privacy", "shield-lock", _("Privacy"), EVERYONE),
     ("rounds:history", "history", _("History"), (Role.ADMINISTRATOR, Role.AUDITOR)),
     ("rounds:ledger", "shield-check", _("Ledger"), (Role.ADMINISTRATOR, Role.AUDITOR)),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rounds.views import compare, history, home, leakage, ledger, plans, privacy, projects, registry, runs, search, versions
+from rounds.views import compare, history, home, leakage, ledger, plans, privacy, projects, registry, rehearsals, runs, search, versions
 
 app_name = "rounds"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("search/", search.search, name="search"),
     path("receipts/", home.receipts, name="receipts"),
     path("receipts/<uuid:receipt_id>/", home.receipt, name="receipt"),
+    path("privacy/", privacy.privacy, name="privacy"),
     path("projects/", projects.project_list, name="projects"),
     path("projects/new/", projects.project_new, name="project-new"),
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
@@ -21,14 +22,18 @@ urlpatterns = [
     path("projects/<slug:slug>/registry/rollback/", registry.rollback, name="rollback"),
     path("plans/<str:plan_hash>/", plans.plan_detail, name="plan"),
     path("plans/<str:plan_hash>/approve/", plans.plan_approve, name="plan-approve"),
+    path("plans/<str:plan_hash>/plan.yaml", plans.plan_yaml, name="plan-yaml"),
     path("plans/<str:plan_hash>/leakage/", leakage.plan_leakage, name="plan-leakage"),
     path("plans/<str:plan_hash>/leakage/attach/", leakage.plan_leakage_attach, name="plan-leakage-attach"),
+    path("plans/<str:plan_hash>/rehearsals/", rehearsals.plan_rehearsals, name="plan-rehearsals"),
+    path("plans/<str:plan_hash>/rehearsals/attach/", rehearsals.plan_rehearsal_attach, name="plan-rehearsal-attach"),
     path("plans/<str:plan_hash>/start/", plans.plan_start, name="plan-start"),
     path("runs/", runs.run_list, name="runs"),
     path("runs/<uuid:run_id>/", runs.run_detail, name="run"),
     path("runs/<uuid:run_id>/actions/<str:action>/", runs.run_action, name="run-action"),
     path("runs/<uuid:run_id>/history.json", runs.history_json, name="run-history-json"),
     path("runs/<uuid:run_id>/history.csv", runs.history_csv, name="run-history-csv"),
+    path("runs/<uuid:run_id>/privacy/", privacy.run_privacy, name="run-privacy"),
     path("runs/<uuid:run_id>/rounds/<int:number>/", runs.round_detail, name="round"),
     path("runs/<uuid:run_id>/versions/<int:number>/", versions.version_detail, name="version"),
     path("runs/<uuid:run_id>/versions/<int:number>/evaluation.json", versions.version_evaluation, name="evaluation"),

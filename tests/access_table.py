@@ -194,6 +194,8 @@ ROUNDS = {
     "rounds:search": Access(MEMBERS),
     "rounds:receipts": Access(OPERATORS),
     "rounds:receipt": Access(PARTY, args=_receipt),
+    "rounds:privacy": Access(MEMBERS),
+    "rounds:run-privacy": Access(PARTY, args=_run),
     "rounds:projects": Access(MEMBERS),
     "rounds:project-new": Access(ADMINS, ADMINS),
     "rounds:project": Access(PARTY, args=_project),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from clientagent.history.clipping import ClippingStory
 from clientagent.history.masked import MaskedStory
+from clientagent.history.spending import SpendingStory
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
@@ -48,6 +49,7 @@ class Accepted:
     rows: int
     steps: int
     base_loss: float | None
+    only_counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Story:
             "statistics_received": self._statistics_received,
             "manifest_signed": self._manifest_signed,
             "update_accepted": self._update_accepted,
+            "update_late": self._update_late,
+            "update_refused": lambda body: self.spending.refused(body["institution"], body.get("privacy", [])),
             "cohort_formed": self._cohort_formed,
             "cohort_stage_closed": lambda body: self._require_masked().stage_closed(body),
             "round_closed": self._round_closed,
@@ -89,6 +93,7 @@ class Story:
         }
         self._masked: MaskedStory | None = None
         self._clipping = ClippingStory(plan)
+        self.spending = SpendingStory(plan, self._roster)
         if manifest and signed:
             self._check_manifest(manifest, preprocessing)
             if plan.privacy.secure_aggregation is not None:
@@ -108,6 +113,11 @@ class Story:
             raise LedgerBroken(
                 expected=f"entry {entry.seq} ({entry.kind}) with all its fields", got=f"{type(error).__name__}: {error}"[:200]
             ) from error
+
+    @property
+    def updates(self) -> int:
+        """Accepted vectors that held an update."""
+        return sum(not accepted.only_counts for accepted in self.accepted.values())
 
     def end(self) -> None:
         """What can only be judged when all is read."""
@@ -151,6 +161,7 @@ class Story:
         entry = self._roster.get(body["institution"])
         if entry:
             _same(f"the rows of {entry.institution}", entry.rows, body["rows"])
+            self.spending.statistics(entry.institution, body.get("privacy"))
 
     def _manifest_signed(self, body: dict[str, Any]) -> None:
         if self._signed is None:
@@ -159,6 +170,14 @@ class Story:
         self._manifest_seen = True
 
     # -------------------------------------------------------------------- rounds
+    def _update_late(self, body: dict[str, Any]) -> None:
+        """Not used, but it left its bank, and its privacy is spent."""
+        entry = self._roster.get(body["institution"])
+        if entry is not None:
+            manifest = open_signed(parse(Signed, body["manifest"]), PublicKey.from_text(entry.public_key), UpdateManifest)
+            _same("the place", Slot(body["round"], body["attempt"], body["institution"]), _slot_of(manifest))
+            self.spending.left(manifest)
+
     def _update_accepted(self, body: dict[str, Any]) -> None:
         slot = Slot(body["round"], body["attempt"], body["institution"])
         entry = self._roster.get(slot.institution)
@@ -168,7 +187,7 @@ class Story:
         facts: list[tuple[str, Any, Any]] = [
             ("the run", self._run, manifest.run),
             ("the run's manifest", self._signed.digest, manifest.manifest_digest),
-            ("the place", slot, Slot(manifest.round, manifest.attempt, manifest.institution)),
+            ("the place", slot, _slot_of(manifest)),
             ("the agent", entry.agent_id, manifest.agent_id),
             ("the update's digest", manifest.update_digest, body["update_digest"]),
             ("the update's rows", manifest.rows, body["rows"]),
@@ -179,18 +198,22 @@ class Story:
             _same(what, expected, got)
         if self._masked is not None:
             self._masked.accepted(manifest)
+            self.spending.masked(manifest)
         elif manifest.masked is not None:
             _fail("a plain update, as the plan says", "a masked one")
         self._clipping.accepted(manifest)
+        self.spending.left(manifest)
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
-        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
+        counts = self._masked is not None and self._masked.only_counts(manifest)
+        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss, counts)
 
     def _cohort_formed(self, body: dict[str, Any]) -> None:
         number = body["round"] - 1
         if number not in self.versions:
             _fail(f"version {number} before the cohort", "none")
         self._require_masked().formed(body, (number, self.versions[number]))
+        self.spending.cohort_formed(body["rid"], body["terms"].get("noise_multiplier"))
 
     def _require_masked(self) -> MaskedStory:
         if self._masked is None:
@@ -219,6 +242,7 @@ class Story:
         if self._masked is not None:
             self._masked.aggregated(aggregation)
         self._clipping.aggregated(aggregation)
+        self.spending.closed(aggregation)
         place = (aggregation.round, aggregation.attempt)
         if place in self.closed:
             _fail(f"attempt {aggregation.attempt} at round {aggregation.round} closed once", "a second time")
@@ -262,6 +286,7 @@ class Story:
             _same("the parent", aggregation.base_digest, body["parent_digest"])
             _same("the parent's number", number - 1, aggregation.base_number)
         self._clipping.published(number, body)
+        self.spending.published(body)
         self.versions[number] = body["digest"]
         self._states[number] = body["state_digest"]
 
@@ -276,6 +301,10 @@ class Story:
             if (closed.aggregation.round, closed.digest) == (round_number, digest):
                 return closed.aggregation
         _fail(f"round {round_number} closed with the aggregation {digest}", "no such entry before")
+
+
+def _slot_of(manifest: UpdateManifest) -> Slot:
+    return Slot(manifest.round, manifest.attempt, manifest.institution)
 
 
 def _initial_digest(plan: Plan, inputs: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from clientagent.history.spending import Spent
 from clientagent.history.story import Story
 from clientagent.wire.canonical import digest_of, parse_json
 from clientagent.wire.errors import LedgerBroken, Malformed, PlanHashMismatch, PortalKeyMismatch
@@ -62,6 +63,12 @@ class Verified:
     versions: int
     banks: list[str]
     remarks: list[str]
+    privacy: list[Spent]
+
+    @property
+    def spent_as_stated(self) -> bool:
+        """False where the recorded events cost more than was stated or allowed."""
+        return all(one.holds is not False for one in self.privacy)
 
 
 def verify_history(data: bytes, *, portal_key: str | None = None) -> Verified:
@@ -86,8 +93,8 @@ def verify_history(data: bytes, *, portal_key: str | None = None) -> Verified:
     return Verified(
         run=run, project=plan.project, plan_hash=plan.hash, entries=head.seq,
         head=head.hash, at_utc=head.at_utc, portal_key=root.fingerprint, rounds=max(len(story.versions) - 1, 0),
-        updates=len(story.accepted), versions=len(story.versions),
-        banks=sorted({slot.institution for slot in story.accepted}), remarks=story.remarks,
+        updates=story.updates, versions=len(story.versions),
+        banks=sorted({slot.institution for slot in story.accepted}), remarks=story.remarks, privacy=story.spending.spent(),
     )
 
 

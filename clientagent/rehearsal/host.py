@@ -1,7 +1,8 @@
 """Starts the agents of a rehearsal: imports what they need once, then forks a real ``fedagent`` process for each call.
 
 Only rehearsals use it: eight agents on two cores would spend most of a short run on importing torch. It talks in lines of
-JSON: in ``{"name", "argv", "env", "log"}`` or ``{"name", "stop": true}``; out ``{"name", "pid"}`` and ``{"name", "exit"}``
+JSON: in ``{"name", "argv", "env", "log"}``, ``{"name", "stop": true}`` or ``{"plan"}`` (what its privacy takes is imported and
+solved here, for all agents after it); out ``{"name", "pid"}`` and ``{"name", "exit"}``
 (negative: the signal). It ends, and its agents with it, when its standard input closes.
 
 Forking is safe here because nothing has started a thread: torch is imported, but computes only in the children.
@@ -20,6 +21,8 @@ import time
 from typing import Any, NoReturn
 
 GRACE_S = 3.0
+ORDINARY_ROWS = 10_000
+"""Terms depend on rows through delta only, and below 100,000 rows not even so."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -78,6 +81,9 @@ class Host:
         os.write(1, json.dumps(message).encode() + b"\n")
 
     def _obey(self, message: dict[str, Any]) -> None:
+        if "plan" in message:
+            _foresee(message["plan"])
+            return
         if "argv" in message:
             self._fork(message)
             return
@@ -125,6 +131,21 @@ class Host:
                     if os.waitpid(pid, os.WNOHANG)[0]:
                         del self._children[pid]
                 time.sleep(0.02)
+
+
+def _foresee(document: dict[str, Any]) -> None:
+    """The accountant, and the noise of a bank of ordinary size: each agent would import and solve the same for itself."""
+    from clientagent.wire.errors import Refusal
+    from clientagent.wire.plan import parse_plan
+    from clientagent.wire.privacy.institution import institution_terms
+    from clientagent.wire.privacy.terms import record_terms
+
+    plan = parse_plan(document)
+    with contextlib.suppress(Refusal):  # whatever is wrong with it, the agents will say
+        if plan.privacy.record_dp is not None:
+            record_terms(plan, ORDINARY_ROWS)
+        if plan.privacy.institution_dp is not None:
+            institution_terms(plan)
 
 
 def _take_over(log: str, environment: dict[str, str]) -> None:

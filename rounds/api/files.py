@@ -1,11 +1,10 @@
 """The hot path's bytes as plain views: parts that come in, versions and differences that go out, streamed."""
 
-
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -84,9 +83,14 @@ async def delta(request: HttpRequest, run_id: str, number: int) -> HttpResponse:
     if path is None:
         raise BaseUnavailable(expected="a difference that is smaller than the version", got=f"versions {since} and {number}")
     size = path.stat().st_size
-    await sync_to_async(services.note_download)(identity=identity, version=version, size=size)
-    headers = {"Content-Length": str(size), "Cache-Control": "private, immutable, max-age=31536000"}
-    return StreamingHttpResponse(_parts(blobs.read_file(path)), content_type="application/octet-stream", headers=headers)  # type: ignore[return-value]
+
+    def read(start: int, end: int) -> AsyncIterator[bytes]:
+        return _parts(blobs.read_file(path, start=start, end=end))
+
+    response = _stream(request, f"{base.digest}-{version.digest}-{size}", size, read)
+    if sent := int(response.headers.get("Content-Length", 0)):
+        await sync_to_async(services.note_download)(identity=identity, version=version, size=sent)
+    return response
 
 
 def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
@@ -96,18 +100,24 @@ def stream_version(request: HttpRequest, version: ModelVersion) -> HttpResponse:
 
 def stream_blob(request: HttpRequest, digest: str, size: int) -> HttpResponse:
     """Bytes that a row which the caller may see has named."""
-    etag = f'"{digest}"'
+    return _stream(request, digest, size, lambda start, end: _chunks(digest, start, end))
+
+
+def _stream(request: HttpRequest, tag: str, size: int, read: Callable[[int, int], AsyncIterator[bytes]]) -> HttpResponse:
+    """All bytes, or those that Range asks for; the whole where If-Range names other bytes than these (RFC 9110, 13.1.5)."""
+    etag = f'"{tag}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, immutable, max-age=31536000"}
     if request.headers.get("If-None-Match") == etag:
         return HttpResponse(status=304, headers=headers)
-    span = _range(request.headers.get("Range", ""), size)
+    same = request.headers.get("If-Range", etag) == etag
+    span = _range(request.headers.get("Range", "") if same else "", size)
     if span is None:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     start, end = span
     if (start, end) != (0, size):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return StreamingHttpResponse(
-        _chunks(digest, start, end), status=206 if "Content-Range" in headers else 200,
+        read(start, end), status=206 if "Content-Range" in headers else 200,
         content_type="application/octet-stream", headers={**headers, "Content-Length": str(end - start)},
     )  # type: ignore[return-value]
 

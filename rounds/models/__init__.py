@@ -1,9 +1,9 @@
 """The tables of a federation's work. What must always hold is a constraint here."""
 
-from rounds.models.leakage import LeakReport
 from rounds.models.privacy import PrivacyAccount, PrivacyLink, PrivacyRelease
 from rounds.models.projects import Plan, PlanDecision, PortalApproval, Project
 from rounds.models.register import Registration, Reign
+from rounds.models.reports import LeakReport, RehearsalReport
 from rounds.models.rounds import Cohort, CohortMessage, Participation, Round
 from rounds.models.runs import Run, Seat, chain_of
 from rounds.models.updates import Blob, Receipt, Update, Upload, UploadPart
@@ -16,6 +16,7 @@ __all__ = [
   "CohortMessage",
   "Evaluation",
   "LeakReport",
+  "RehearsalReport",
   "ModelVersion",
   "Participation",
   "Plan",

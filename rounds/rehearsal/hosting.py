@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clientagent.wire.errors import Refusal
+from clientagent.wire.plan import Plan
 from rounds.rehearsal import processes, tools
 
 
@@ -44,6 +45,11 @@ class AgentHost:
     def call(self, name: str, *argv: str, log: Path, env: Mapping[str, str] | None = None) -> None:
         """Start ``fedagent argv``; ``ended`` will say ``name`` when it is over."""
         self._send({"name": name, "argv": list(argv), "log": str(log), "env": dict(env or {})})
+
+    def foresee(self, plan: Plan) -> None:
+        """Agents that are started from now on know already what this plan's privacy takes."""
+        if plan.privacy.record_dp is not None or plan.privacy.institution_dp is not None:
+            self._send({"plan": plan.model_dump(mode="json")})
 
     def ended(self, timeout_s: float = 0.0) -> Ended | None:
         """The next call that is over, if one ends within this time. Raises ``HostLost``."""

@@ -12,6 +12,7 @@ from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
 from rounds.rehearsal.banks import TABLES
+from rounds.rehearsal.result import terms_of
 from rounds.selectors.privacy import epsilon_after
 from rounds.storage import blobs
 
@@ -37,6 +38,7 @@ def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | N
     rounds = [round_figures(round_) for round_ in published(run)]
     return {
         "plan_hash": run.plan.hash,
+        "plan_terms": terms_of(run.plan.document),
         "strategy": run.plan.document.strategy.name,
         "rounds": rounds,
         "final": scores["final"],
@@ -53,7 +55,7 @@ def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | N
 
 
 def published(run: Run) -> list[Round]:
-    rounds = Round.objects.filter(run=run, state=RoundState.PUBLISHED).select_related("version", "run__plan")
+    rounds = Round.objects.filter(run=run, state=RoundState.PUBLISHED, only_counts=False).select_related("version", "run__plan")
     return list(rounds.order_by("number"))
 
 
@@ -79,7 +81,7 @@ def round_figures(round_: Round) -> RoundFigures:
 
 
 def _total_seconds(run: Run) -> float:
-    ends = Round.objects.filter(run=run).aggregate(first=Min("opened_at"), last=Max("published_at"))
+    ends = Round.objects.filter(run=run, only_counts=False).aggregate(first=Min("opened_at"), last=Max("published_at"))
     return round((ends["last"] - ends["first"]).total_seconds(), 4)
 
 

@@ -6,7 +6,6 @@ from rounds.services.collection import collect
 from rounds.services.control import drop_bank, extend_deadline, pause_run, resume_run, stop_run
 from rounds.services.decisions import approve_in_portal, record_decision
 from rounds.services.evaluations import accept_evaluation, acknowledge_result
-from rounds.services.leakage import attach_leak_test
 from rounds.services.plans import create_project, freeze_plan
 from rounds.services.preparation import begin_run, fail_run, prepare_run
 from rounds.services.privacy import confirm_reconciliation, countersigned, take_report_statement, take_update_statement
@@ -14,6 +13,7 @@ from rounds.services.progress import note_download, note_progress
 from rounds.services.proposals import propose_run
 from rounds.services.refusals import record_refusal, refuse_work
 from rounds.services.registry import promote_version, register_version, reinstate_version, retire_version, roll_back
+from rounds.services.reports import attach_leak_test, attach_rehearsal
 from rounds.services.rounds import (
     abandon_round,
     claim_round,
@@ -22,6 +22,7 @@ from rounds.services.rounds import (
     finish_run,
     give_back_lease,
     give_up_round,
+    publish_counts,
     publish_version,
     renew_lease,
 )
@@ -32,10 +33,11 @@ from rounds.services.uploads import complete_upload, open_upload, receive_part
 
 __all__ = [
     "abandon_round", "accept_appraisal", "accept_evaluation", "accept_ready", "accept_statistics", "accept_update", "acknowledge_result",
-    "approve_in_portal", "attach_leak_test", "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
+    "approve_in_portal", "attach_leak_test", "attach_rehearsal",
+    "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
     "confirm_reconciliation", "countersigned", "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run",
     "finish_run", "form_cohort", "freeze_plan", "give_back_lease", "give_up_round", "hear", "note_download", "note_progress",
-    "open_upload", "pause_run", "prepare_run", "promote_version", "propose_run", "publish_version", "receive_part",
-    "record_decision", "record_refusal", "refuse_work", "register_version", "reinstate_version", "renew_lease", "resume_run",
-    "retire_version", "roll_back", "stop_run", "take_report_statement", "take_slot", "take_update_statement",
+    "open_upload", "pause_run", "prepare_run", "promote_version", "propose_run", "publish_counts", "publish_version",
+    "receive_part", "record_decision", "record_refusal", "refuse_work", "register_version", "reinstate_version", "renew_lease",
+    "resume_run", "retire_version", "roll_back", "stop_run", "take_report_statement", "take_slot", "take_update_statement",
 ]

@@ -11,7 +11,7 @@ from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
 from rounds import crashing
 from rounds.lifecycle import WORKING, Phase
-from rounds.models import Participation, Receipt, Run
+from rounds.models import Participation, PrivacyRelease, Receipt, Run
 from rounds.services.moves import actor_of_agent, hint_after_commit, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
 from rounds.services.updates import find_participation
@@ -43,9 +43,17 @@ def record_refusal(*, identity: AgentIdentity, run_id: str, number: int, attempt
 def _record_refusal(run: Run, identity: AgentIdentity, number: int, attempt: int, refusal: Refusal) -> None:
     record(
         run, "update_refused",
-        {"round": number, "attempt": attempt, "institution": identity.institution_slug, **refusal.problem()},
+        {"round": number, "attempt": attempt, "institution": identity.institution_slug, **refusal.problem(),
+         **_spent_all_the_same(run, identity, number)},
         actor=actor_of_agent(identity.agent_id),
     )
+
+
+def _spent_all_the_same(run: Run, identity: AgentIdentity, number: int) -> dict[str, object]:
+    """The events of the round's releases that had reached the portal: refused or not, their privacy is spent."""
+    rows = PrivacyRelease.objects.filter(run=run, round=number, account__institution_id=identity.institution_id, account__unit="record")
+    events = list(rows.values_list("event", flat=True)) if number else []
+    return {"privacy": events} if events else {}
 
 
 def _recorded(run: Run, identity: AgentIdentity) -> int:

@@ -78,7 +78,9 @@ def _note_report(seat: Seat, report: StatisticsReport, statement: Signed) -> tup
     seat.state, seat.rows, seat.reason = Seat.State.COUNTED, report.rows, ""
     seat.statistics, seat.statistics_digest = statement.model_dump(mode="json"), statement.digest
     rows = {"rows": report.rows, "validation_rows": report.validation_rows, "holdout_rows": report.holdout_rows}
-    return "statistics_received", rows
+    said = report.privacy
+    spent = {"privacy": {"event": said.event.model_dump(mode="json"), "run_epsilon": said.run_epsilon}} if said else {}
+    return "statistics_received", {**rows, **spent}
 
 
 def _note_unfit(seat: Seat, word: Unfit) -> tuple[str, dict[str, Any]]:

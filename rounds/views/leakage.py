@@ -15,9 +15,9 @@ from clientagent.wire.errors import Malformed, Refusal
 from institutions.models import Role
 from institutions.permissions import institution_of, require_role
 from rounds import services
-from rounds.models.leakage import LeakReport
+from rounds.models import LeakReport
 from rounds.selectors.scope import audience_of, plan_for
-from rounds.services.leakage import MAX_BYTES, read_leak_test
+from rounds.services.reports import MAX_BYTES, read_leak_test
 from rounds.views.doors import say_refusal
 
 TONES: dict[words.Verdict, tuple[str, str]] = {

@@ -17,6 +17,7 @@ from institutions.permissions import institution_of, require_role
 from rounds import services
 from rounds.forms import plan as plan_form
 from rounds.forms.effects import differences, effects_of
+from rounds.forms.pace import pace_of
 from rounds.forms.plan import PlanForm, shown
 from rounds.forms.schema import sections
 from rounds.models import Plan, Project
@@ -79,7 +80,7 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
         "features": _features(form),
         "banks": project.participants.all(),
         "chosen": form.value("participants") or [],
-        "effects": effects_of(plan) if plan else [],
+        "effects": [*effects_of(plan), *pace_of(project, plan)] if plan else [],
         "outlooks": outlooks(project, plan) if plan else [],
         "readable": plan_form.yaml_of(plan) if plan else "",
         "canonical": plan.canonical_text if plan else "",
@@ -146,7 +147,7 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "plan": plan,
         "document": document,
         "audience": audience,
-        "effects": effects_of(document),
+        "effects": [*effects_of(document), *pace_of(plan.project, document)],
         "outlooks": [one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug],
         "readable": plan_form.yaml_of(document),
         "decisions": words,
@@ -155,9 +156,21 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "differences": differences(before.document, document) if before else [],
         "runs": visible_runs(audience).filter(plan=plan),
         "leak_reports": plan.leak_reports.count(),
+        "rehearsals": plan.rehearsals.count(),
+        "rehearsed": plan.rehearsals.first(),
         "approve_command": f"fedagent plans approve {plan.hash}",
     }
     return render(request, "rounds/plan/detail.html", context)
+
+
+@require_GET
+@require_role()
+def plan_yaml(request: HttpRequest, plan_hash: str) -> HttpResponse:
+    """The plan as a file that ``simulate`` and the form take."""
+    plan = plan_for(audience_of(request.user), plan_hash)
+    response = HttpResponse(plan_form.yaml_of(plan.document), content_type="application/yaml; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="plan-{plan.hash[:12]}.yaml"'
+    return response
 
 
 @require_POST

@@ -108,11 +108,11 @@ def test_the_browsers_click_counts_only_where_the_bank_says_so(tmp_path, trusted
 
 def test_what_this_version_cannot_run_is_refused_whatever_the_policy_says(tmp_path):
     rules = policy(tmp_path, '[accept]\nprojects = ["retail-credit"]\n' + DATA)
-    plan = a_plan(privacy__institution_dp={"clip": "adaptive"}, strategy__weighting="equal")
+    plan = a_plan(privacy__secure_aggregation={}, compression__codec="topk")
     yes = Verdict("approved", "hand")
     found = decide(plan, rules, institution="north", hand=yes, portal_approval=True)
     assert found.decision == "refused"
-    assert "institution_dp.clip" in found.reason
+    assert "compression.codec" in found.reason
 
 
 def test_choices_that_do_not_go_together_are_refused_even_if_a_person_approved_them(tmp_path):

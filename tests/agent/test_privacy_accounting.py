@@ -82,6 +82,21 @@ def test_with_sampling_it_agrees_with_a_convolution_of_our_own(noise, rate, step
     assert worst == pytest.approx(1e-6, rel=0.05)
 
 
+@settings(max_examples=12, deadline=None)
+@given(noise=st.floats(0.6, 6), rate=st.floats(0.01, 0.9), exponent=st.integers(4, 8))
+def test_a_sampled_step_never_costs_less_than_the_exact_one(noise, rate, exponent):
+    """One step in closed form: the hockey-stick divergence of (1 - q) N(0, z) + q N(1, z) from N(0, z)."""
+    delta = 10.0**-exponent
+    epsilon = epsilon_of(spending((noise, rate, 1)), delta)
+
+    def above(place: float) -> float:
+        return math.erfc(place / noise / math.sqrt(2)) / 2
+
+    edge = noise**2 * math.log((math.exp(epsilon) - 1 + rate) / rate) + 0.5
+    exact = (1 - rate) * above(edge) + rate * above(edge - 1) - math.exp(epsilon) * above(edge)
+    assert exact <= delta * (1 + 1e-6)
+
+
 @settings(max_examples=5, deadline=None)
 @given(epsilon=st.floats(0.3, 4), steps=st.integers(20, 500), rate=st.sampled_from([0.02, 0.1, 1.0]))
 def test_solved_noise_never_costs_more_and_hardly_less(epsilon, steps, rate):

@@ -122,7 +122,7 @@ def test_a_broken_download_goes_on_where_it_broke(portal, way):
         return Reply(206 if start else 200, data[start:], cut_after=40_000)
 
     portal.intercept = serve
-    assert way.download("models/x/1", size=len(data)) == data
+    assert way.download("models/x/1", most=len(data), size=len(data)) == data
     assert len(starts) >= 3
     assert starts == sorted(set(starts))
 
@@ -131,13 +131,55 @@ def test_a_portal_that_ignores_range_sends_the_whole_again(portal, way):
     data = os.urandom(50_000)
     replies = [Reply(200, data, cut_after=20_000), Reply(200, data)]
     portal.intercept = lambda request: replies.pop(0)
-    assert way.download("models/x/1", size=len(data)) == data
+    assert way.download("models/x/1", most=len(data), size=len(data)) == data
+
+
+def resuming(data, etag='"one"', cut_after=40_000, starts=None):
+    """A portal that sends a file, at most so many bytes at a time, and the rest where Range and If-Range fit."""
+
+    def serve(request):
+        fits = request.headers.get("if-range", etag) == etag
+        start = int(request.headers.get("range", "bytes=0-")[6:-1]) if fits else 0
+        if starts is not None:
+            starts.append(start)
+        return Reply(206 if start else 200, data[start:], {"ETag": etag}, cut_after=cut_after)
+
+    return serve
+
+
+def test_a_file_whose_size_only_the_portal_knows_goes_on_where_it_broke_too(portal, way):
+    data, starts = os.urandom(100_000), []
+    portal.intercept = resuming(data, starts=starts)
+    assert way.download("models/x/2/delta?since=1", most=200_000) == data
+    assert len(starts) >= 3
+    assert starts == sorted(set(starts))
+
+
+def test_a_download_that_was_given_up_goes_on_with_the_next_call(portal, way):
+    data, starts = os.urandom(100_000), []
+    broken = [Reply(200, data, {"ETag": '"one"'}, cut_after=40_000)]
+    portal.intercept = lambda request: broken.pop() if broken else Reply(503, b"")
+    way.patience_s = 0
+    with pytest.raises(errors.PortalUnreachable):
+        way.download("models/x/1", most=len(data), size=len(data))
+    portal.intercept = resuming(data, cut_after=None, starts=starts)
+    assert way.download("models/x/1", most=len(data), size=len(data)) == data
+    assert len(starts) == 1
+    assert starts[0] > 0
+
+
+def test_a_file_that_became_another_is_fetched_from_its_beginning(portal, way):
+    data = os.urandom(60_000)
+    first = [Reply(200, os.urandom(90_000), {"ETag": '"one"'}, cut_after=40_000)]
+    then = resuming(data, etag='"two"', cut_after=None)
+    portal.intercept = lambda request: first.pop() if first else then(request)
+    assert way.download("models/x/2/delta?since=1", most=200_000) == data
 
 
 def test_a_file_that_does_not_end_is_not_read_to_its_end(portal, way):
     portal.intercept = lambda request: Reply(200, b"x" * 200_000)
     with pytest.raises(errors.Malformed, match="more"):
-        way.download("models/x/1", size=1000)
+        way.download("models/x/1", most=1000, size=1000)
 
 
 def test_an_agent_names_its_version_and_protocol(portal, way):

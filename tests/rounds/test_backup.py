@@ -20,7 +20,7 @@ ASK = """
 import json
 from audit.selectors import epoch, head_of, verify
 from rounds.models import ModelVersion, Participation, Run
-from rounds import blobs
+from rounds.storage import blobs
 run = Run.objects.get()
 print(json.dumps({
     "head": head_of(run.chain), "verified": verify(run.chain), "consortium": verify("consortium"), "epoch": epoch(),

@@ -275,6 +275,24 @@ def test_a_difference_to_no_version_is_refused(begun, since, status):
     assert federation.banks[0].bank.get(f"/api/v1/models/{run.pk}/1/delta?since={since}").status_code == status
 
 
+@pytest.mark.parametrize("path", ["2/delta?since=1", "2"])
+def test_a_download_goes_on_where_it_broke_and_only_with_the_same_bytes(begun, path):
+    federation = begun(**WIDE)
+    federation.round(seed=1)
+    run, bank = federation.round(seed=2), federation.banks[0].bank
+
+    def ask(**headers):
+        return bank.call("GET", f"/api/v1/models/{run.pk}/{path}", headers=headers)
+
+    whole = ask()
+    data = streamed(whole)
+    rest = ask(Range="bytes=100-", **{"If-Range": whole.headers["ETag"]})
+    assert (rest.status_code, streamed(rest)) == (206, data[100:])
+    assert rest.headers["Content-Range"] == f"bytes 100-{len(data) - 1}/{len(data)}"
+    assert streamed(ask(Range="bytes=100-", **{"If-Range": '"another"'})) == data
+    assert ask(**{"If-None-Match": whole.headers["ETag"]}).status_code == 304
+
+
 def test_an_outsider_gets_no_difference(begun, outsider):
     run = begun(**WIDE).round(seed=1)
     assert outsider.get(f"/api/v1/models/{run.pk}/1/delta?since=0").status_code == 404

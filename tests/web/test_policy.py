@@ -34,7 +34,7 @@ class Offences(HTMLParser):
 
 def addresses(federation, role: str) -> list[str]:
     run, plan = federation.run, federation.run.plan
-    named = ["home", "search", "projects", "runs"] + {
+    named = ["home", "search", "projects", "runs", "privacy"] + {
         "admin": ["project-new", "history", "ledger"],
         "auditor": ["history", "ledger"],
         "operator": ["receipts"],
@@ -42,6 +42,7 @@ def addresses(federation, role: str) -> list[str]:
     pages = [reverse(f"rounds:{name}") for name in named]
     pages += [
         reverse("rounds:run", args=[run.pk]),
+        reverse("rounds:run-privacy", args=[run.pk]),
         reverse("rounds:round", args=[run.pk, 1]),
         reverse("rounds:version", args=[run.pk, 1]),
     ]

@@ -299,7 +299,7 @@ def test_a_plan_without_tensors_has_the_hash_that_it_had_before_there_were_plugi
 
 def test_what_this_version_cannot_run_is_refused_by_name():
     with pytest.raises(PlanUnsupported) as refusal:
-        require_supported(a_plan(privacy__institution_dp={"clip": "adaptive"}))
+        require_supported(a_plan(privacy={"institution_dp": {"clip": "adaptive"}, "secure_aggregation": {}}))
     assert "institution_dp.clip" in refusal.value.got
 
 

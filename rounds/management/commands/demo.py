@@ -78,6 +78,7 @@ class Demo:
         with started(self.folder, port=self.options["port"], with_torch=True) as (portal, host):
             banks = self._make_banks()
             plan = self._draft(banks)
+            host.foresee(plan)
             portal.wait()
             self.say(f"Enrolling {len(banks)} banks: {', '.join(bank.name for bank in banks)} ...")
             password = _password()

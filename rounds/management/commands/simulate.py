@@ -98,6 +98,7 @@ class Rehearsal:
             require_combinable(plan)
             require_supported(plan)
             faults.require_fit(injected, plan)
+            host.foresee(plan)
             self.say(f"portal at {portal.wait()}; plan {plan.hash[:16]}, {len(banks)} banks")
             federation = assemble(
                 portal, host, banks, project=plan.project, email="administrator@rehearsal.example",
