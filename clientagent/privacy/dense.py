@@ -10,12 +10,13 @@ a clip of 1 cuts the few and not the most. A public change of units: clipping an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.privacy.clipped import ClippedSum, clip_factors
+from clientagent.privacy.clipped import ClippedSum, bounded_factors, clip_factors
 from clientagent.training.local import FOCUS
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.tensors import Array, Layout
@@ -54,19 +55,26 @@ class DenseGradients:
 
     def _linear(self, weights: Array, rows: Array, labels: Array, clip: float) -> ClippedSum:
         """The same for a single layer with one output, (bias, weights) in a row: nothing to walk through, so a third of the time."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        unusable = 0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             slopes = self._slope(rows @ weights[1:] + weights[0], labels)
-            norms = np.sqrt(slopes * slopes * (np.float32(self._scales[0] ** 2) * _row_squares(rows) + 1))
-            factors = clip_factors(norms, clip)
-            usable = np.isfinite(norms)
-            if not usable.all():  # nought times infinity is not nought
-                slopes, factors, rows, norms = slopes[usable], factors[usable], rows[usable], norms[usable]
-            cut = slopes * factors
+            squares = _row_squares(rows)
+            squares *= np.float32(self._scales[0] ** 2)
+            squares += 1
+            squares *= slopes
+            squares *= slopes
+            norms = np.sqrt(squares).astype(np.float64)
+            total_norm = float(norms.sum())
+            if not math.isfinite(total_norm):  # nought times infinity is not nought
+                usable = np.isfinite(norms)
+                slopes, rows, norms = slopes[usable], rows[usable], norms[usable]
+                total_norm, unusable = float(norms.sum()), int(np.count_nonzero(~usable))
+            factors = bounded_factors(norms, clip)
+            slopes *= factors
             total = np.empty(len(weights), np.float64)
-            total[0] = cut.sum()
-            total[1:] = cut @ rows
-        clipped = np.count_nonzero(factors < 1) + np.count_nonzero(~usable)
-        return ClippedSum(total, int(clipped), float(norms.sum(dtype=np.float64)))
+            total[0] = slopes.sum()
+            total[1:] = slopes @ rows
+        return ClippedSum(total, int(np.count_nonzero(factors < 1)) + unusable, total_norm)
 
     # ------------------------------------------------------------------ forwards
     def _forward(self, tensors: dict[str, Array], rows: Array, stream: Stream) -> tuple[list[Array], list[Array]]:

@@ -62,16 +62,17 @@ def train_privately(
     drawn, cut, norms = 0, 0, 0.0
     draws = draw_steps(terms.steps, len(labels), terms.sampling_rate, drawing)
     noises = noise_steps(terms.steps, stepper.noise, noising)
-    for step, (rows, noise) in enumerate(zip(draws, noises, strict=True)):
-        summed = gradients(
-            _narrow(weights), inputs.matrix.take(rows, axis=0), labels.take(rows), clip=terms.clip, stream=dropping
-        )
-        gradient = summed.total / terms.expected_batch
-        gradient += noise
-        weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
-        drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
-        if progress:
-            progress(*_where(step, terms, plan.training.epochs))
+    with np.errstate(over="ignore", invalid="ignore"):  # entered once: what leaves the finite numbers is found at the end
+        for step, (rows, noise) in enumerate(zip(draws, noises, strict=True)):
+            summed = gradients(
+                weights.astype(np.float32), inputs.matrix.take(rows, axis=0), labels.take(rows), clip=terms.clip, stream=dropping
+            )
+            gradient = summed.total / terms.expected_batch
+            gradient += noise
+            weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
+            drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
+            if progress:
+                progress(*_where(step, terms, plan.training.epochs))
     update = _narrow(weights - base)
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")

@@ -68,6 +68,5 @@ class AdamSteps:
         np.sqrt(second, out=second)
         second += self.EPSILON
         first /= second
-        stepped: Floats = weights * (1 - self._rate * self._decay) if self._decay else weights.copy()
-        stepped -= first
+        stepped: Floats = (weights * (1 - self._rate * self._decay) if self._decay else weights) - first
         return stepped
