@@ -4,7 +4,8 @@
 "banks", "skew", "seed", "trees": bool, "faults": [BANK:ROUND:PHASE:ACTION],
 "plans": [{"name", "settings": [FIELD=VALUE], "reference": bool}]}.
 OUT: a list of ``simulate``'s results with the plan's name, whether the run's history verified offline, and whether every
-aggregation that was replayed from the stored updates gave the published digests again; with ``trees`` what boosted trees reach.
+aggregation that was replayed from the stored updates gave the published digests again (null under masks);
+with ``trees`` what boosted trees reach.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: boo
     from rounds.rehearsal import report
     from rounds.rehearsal.watching import follow
     from rounds.services import freeze_plan, propose_run
+    from rounds.services.masked import is_masked
 
     _say(f"== {asked['name']}")
     try:
@@ -97,7 +99,7 @@ def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: boo
     result = report.result_of(
         run, folder=folder, reference=asked.get("reference", False), peak_rss_mb=federation.portal.peak_rss_mb
     )
-    return {"name": asked["name"], **result, "verified": _verified(run), "replayed": _replayed(run)}
+    return {"name": asked["name"], **result, "verified": _verified(run), "replayed": None if is_masked(run) else _replayed(run)}
 
 
 def run_project(slug: str) -> Any:
