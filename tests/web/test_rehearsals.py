@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from audit.models import Entry
 from clientagent.wire.plan import parse_plan
-from rounds.forms.plan import document_from_yaml
+from rounds.forms.yaml_text import document_from_yaml
 from rounds.models import RehearsalReport
 from rounds.rehearsal.result import terms_of
 from tests.cast import browser
