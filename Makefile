@@ -39,7 +39,7 @@ ALONE := tests/road tests/crash tests/scale
 test: setup
 	$(BIN)/python -m pytest tests -m "not slow" -p no:playwright -n 2 --dist loadscope --ignore=tests/e2e $(ALONE:%=--ignore=%) $(ARGS)
 	$(BIN)/python -m pytest $(ALONE) -m "not slow" -p no:playwright $(ARGS) || [ $$? -eq 5 ]  # 5: none
-	$(BIN)/python -m pytest tests/e2e -m "not slow" -p no:asyncio -W "ignore:Unknown config option" $(ARGS)
+	$(BIN)/python -m pytest tests/e2e -m "not slow" -n 2 --dist loadscope -p no:asyncio -W "ignore:Unknown config option" $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest tests/e2e -m slow -p no:asyncio -W "ignore:Unknown config option" $(ARGS) || [ $$? -eq 5 ]  # 5: none

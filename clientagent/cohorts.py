@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clientagent.faults import Phase
 from clientagent.home import Home
@@ -25,13 +27,15 @@ from clientagent.wire.masking import (
     Rotation,
     bound_offered,
     clip_of,
+    cohort_segments,
     cohort_terms,
+    count_segments,
+    evaluation_integers,
     is_rotated,
     noised,
     quantise,
-    update_segments,
 )
-from clientagent.wire.messages import UpdateManifest, WorkOrder
+from clientagent.wire.messages import EvaluationCounts, UpdateManifest, WorkOrder
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms, KeyList, Opened, Segment, ShareInbox, SurvivorList, UnmaskRequest
@@ -43,6 +47,9 @@ PHASES: dict[str, Phase] = {
 }  # fmt: skip
 """What a rehearsal calls each stage."""
 
+Parts = dict[str, NDArray[np.signedinteger]]
+"""Integers by segment."""
+Purpose = Literal["update", "evaluation"]
 ROUNDING_STREAM = 2
 """Beside the streams of training and of plain codecs, from the same seed: a restart rounds alike."""
 
@@ -71,7 +78,7 @@ def order_of(home: Home, portal: Portal, notice: CohortNotice) -> tuple[WorkOrde
     return pinned.work, work
 
 
-def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady] | None:
+def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes, UpdateReady, EvaluationCounts | None] | None:
     """An update of an earlier attempt from the same base, which need not be trained again: the same input may be summed again.
 
     Under record_dp a repeated attempt is the same release, noise and all, and costs nothing more. Under institution_dp each cohort
@@ -83,7 +90,7 @@ def trained_before(attempts: list[WorkFolder], order: WorkOrder) -> tuple[bytes,
         if said and said.base_digest == order.base_digest and work.plain_path.exists():
             data = work.plain_path.read_bytes()
             if len(data) == said.plain_bytes:
-                return data, said.model_copy(update={"attempt": order.attempt})
+                return data, said.model_copy(update={"attempt": order.attempt}), work.counts
     return None
 
 
@@ -126,15 +133,18 @@ def _open(seat: Seat, party: Party, request: UnmaskRequest) -> Party:
     """The answer that opens the sum; one that was given before is only given again.
 
     A second sum of a base needs the operator's consent; under record_dp too, for an attempt repeats its noise. Under institution_dp it
-    has fresh noise, which was charged when the vector left. Another plan that the
+    has fresh noise, which was charged when the vector left; counts have none. Another plan that the
     bank approved is such a consent for its own runs, though they may start from the same weights; another run of the same plan is
     one where the same banks are in the sum.
     """
     if party.answer is not None:
         return party
-    is_noised = seat.terms.plan.privacy.institution_dp is not None
-    may_reopen = is_noised or seat.terms.folder.may_reopen(seat.order.base_number)
-    return party.unmask(request, identity=seat.home.key, previous=_opened_before(seat, party.opened), may_reopen=may_reopen)
+    may_reopen = seat.terms.folder.may_reopen(seat.order.base_number)
+    previous = _opened_before(seat, party.opened)
+    if seat.terms.plan.privacy.institution_dp is not None:
+        counted = party.opened.counts_digest is not None
+        previous = [before for before in previous if counted and before.counts_digest is not None]
+    return party.unmask(request, identity=seat.home.key, previous=previous, may_reopen=may_reopen)
 
 
 def _opened_before(seat: Seat, now: Opened) -> list[Opened]:
@@ -169,28 +179,25 @@ def _own_terms(seat: Seat, notice: CohortNotice, offered: CohortTerms) -> Cohort
     if notice.institution not in members:
         raise CohortMismatch(expected="a cohort with us in it", got=", ".join(members))
     base, plan = Base(order.base_number, order.base_digest), seat.terms.plan
-    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
+    purpose: Purpose = "evaluation" if order.kind == "evaluate" else "update"
+    is_noised = plan.privacy.institution_dp is not None and purpose == "update"
+    noise = institution_terms(plan).noise_multiplier if is_noised else None
     return cohort_terms(
         plan=plan, manifest=seat.terms.manifest, manifest_digest=order.manifest_digest, round_number=order.round,
         attempt=order.attempt, cohort=notice.cohort, bases=dict.fromkeys(members, base),
-        segments=update_segments(
-            plan, seat.terms.layout.parameters, len(members), bound=bound_offered(offered.segments), noise_multiplier=noise
+        segments=cohort_segments(
+            plan, seat.terms.manifest, members, purpose=purpose, base_number=order.base_number, attempt=order.attempt,
+            bound=bound_offered(offered.segments), noise_multiplier=noise,
         ),
-        noise_multiplier=noise,
+        noise_multiplier=noise, purpose=purpose,
     )
 
 
 def _mask(seat: Seat, party: Party) -> Party:
     """Quantise, encode, mask; the masked words and the manifest that signs them are on disk when this returns."""
     cohort, work = party.cohort, seat.work
-    if not work.plain_path.exists():
-        raise RoundUnknown(expected="the update that waits to be masked", got="no such file on this machine")
-    plain = unpack(work.plain_path.read_bytes(), seat.terms.layout)
-    segment = cohort.ring.places[0].segment
-    found = _quantised(seat, party, plain, segment)
-    if found.clipped:
-        log.warning("round %d: %d values beyond %g were cut", seat.order.round, found.clipped, segment.bound)
-    party, words = party.mask(cohort.ring.encode({segment.name: found.integers}), identity=seat.home.key)
+    parts = {**_update_parts(seat, party), **_count_parts(seat, party)}
+    party, words = party.mask(cohort.ring.encode(parts), identity=seat.home.key)
     work.save_party(party.terms.cohort, party.to_json())
     data = words.tobytes()
     manifest = _manifest(seat, party, data)
@@ -198,6 +205,30 @@ def _mask(seat: Seat, party: Party) -> Party:
     if work.manifest != manifest or not work.holds(parse(UpdateManifest, manifest.document)):
         work.finish(data, manifest)
     return party
+
+
+def _update_parts(seat: Seat, party: Party) -> Parts:
+    """The integers of our update; none in a cohort that only counts."""
+    if seat.order.kind == "evaluate":
+        return {}
+    path, segment = seat.work.plain_path, party.cohort.ring.places[0].segment
+    if not path.exists():
+        raise RoundUnknown(expected="the update that waits to be masked", got="no such file on this machine")
+    found = _quantised(seat, party, unpack(path.read_bytes(), seat.terms.layout), segment)
+    if found.clipped:
+        log.warning("round %d: %d values beyond %g were cut", seat.order.round, found.clipped, segment.bound)
+    return {segment.name: found.integers}
+
+
+def _count_parts(seat: Seat, party: Party) -> Parts:
+    """The integers of our counts, where this cohort counts."""
+    segments = count_segments(party.terms.segments)
+    if not segments:
+        return {}
+    counts = seat.work.counts
+    if counts is None:
+        raise RoundUnknown(expected=f"our counts of version {seat.order.base_number}", got="none on this machine")
+    return dict(evaluation_integers(counts, seat.terms.plan.evaluation.bins, segments))
 
 
 def _quantised(seat: Seat, party: Party, plain: Array, segment: Segment) -> Quantised:
@@ -217,6 +248,8 @@ def _quantised(seat: Seat, party: Party, plain: Array, segment: Segment) -> Quan
 
 def _carry_over(seat: Seat, digest: str) -> None:
     """What the bank keeps with this update lies from now on under the name that WorkOrders will give it."""
+    if seat.order.kind == "evaluate":
+        return
     memory, number = seat.terms.memory, seat.order.round
     if own := memory.recall(sha256_hex(seat.work.plain_path.read_bytes())):
         memory.keep(digest, number, own)
@@ -227,7 +260,8 @@ def _manifest(seat: Seat, party: Party, data: bytes) -> Signed:
     manifest = UpdateManifest(
         run=ready.run, manifest_digest=ready.manifest_digest, round=ready.round, attempt=ready.attempt,
         base_number=ready.base_number, base_digest=ready.base_digest, institution=ready.institution, agent_id=ready.agent_id,
-        update_digest=sha256_hex(data), update_bytes=len(data), codec=seat.terms.plan.compression.codec,
+        update_digest=sha256_hex(data), update_bytes=len(data),
+        codec="none" if seat.order.kind == "evaluate" else seat.terms.plan.compression.codec,
         plain_bytes=ready.plain_bytes, rows=ready.rows, norm=None,
         steps=ready.steps, train_loss=None, training_s=ready.training_s, privacy=ready.privacy, masked=party.masked,
         environment=ready.environment,

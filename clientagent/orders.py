@@ -76,6 +76,8 @@ def _check_base(terms: Terms, order: WorkOrder) -> None:
         raise BaseMismatch(expected=f"the initial weights {terms.manifest.initial_digest}", got=order.base_digest)
     if order.base_number > rounds:
         raise RoundUnknown(expected=f"a version up to {rounds}", got=f"version {order.base_number}")
+    if order.kind == "evaluate" and terms.plan.privacy.secure_aggregation is not None and order.round != order.base_number + 1:
+        raise RoundUnknown(expected=f"round {order.base_number + 1}, in which version {order.base_number} is counted", got=f"{order.round}")
     if order.kind != "train":
         return
     if not 1 <= order.round <= rounds:

@@ -3,8 +3,9 @@
 ``manifest.json`` (with the preprocessing) is pinned on first sight. ``work/<round>-<attempt>/`` holds ``order.json`` (the
 order and the seed, before training), ``update.safetensors`` and ``manifest.json`` (the finished update, before its first
 byte leaves) and ``receipt.json``. Under secure aggregation there are also ``plain.safetensors`` and ``ready.json`` (the update
-that waits, and that we said so) and ``cohort-N.json`` (our side of a cohort, with its secrets; ``cohort-N.noise``: the key of our
-share of noise); ``update.safetensors`` then holds masked words. A restart reads these and goes on.
+that waits, and that we said so), ``counts.json`` (our counts of the base, which are masked too) and ``cohort-N.json`` (our side of
+a cohort, with its secrets; ``cohort-N.noise``: the key of our share of noise); ``update.safetensors`` then holds masked words. A
+restart reads these and goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field
 from clientagent.files import read_document, read_unsynced, write_atomic, write_document
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.errors import Problem
-from clientagent.wire.messages import ManifestAnswer, Message, RunManifest, UpdateManifest, WorkOrder
+from clientagent.wire.messages import EvaluationCounts, ManifestAnswer, Message, RunManifest, UpdateManifest, WorkOrder
 from clientagent.wire.signing import Signed, parse
 
 NOISE_KEY_BYTES = 32
@@ -120,6 +121,14 @@ class WorkFolder:
         """The update first, then the word: where there is a word, the update is there and whole."""
         write_atomic(self.plain_path, update, settle=False)
         write_document(self.path / "ready.json", ready)
+
+    @property
+    def counts(self) -> EvaluationCounts | None:
+        """Our counts of the base, which leave only under masks; None where the plan asks for none in this round."""
+        return read_document(self.path / "counts.json", EvaluationCounts)
+
+    def keep_counts(self, counts: EvaluationCounts) -> None:
+        write_document(self.path / "counts.json", counts)
 
     def party(self, cohort: int) -> bytes | None:
         path = self._party_path(cohort)

@@ -40,6 +40,11 @@ def _catalogue() -> gettext.NullTranslations | None:
 _chinese = _catalogue()
 
 
+def is_translated() -> bool:
+    """Whether the person reads another language than English."""
+    return _chinese is not None
+
+
 def _(text: str, **values: object) -> str:
     """The text as the person reads it, with its ``{values}`` filled in."""
     said = _chinese.gettext(text) if _chinese and text else text

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ from clientagent.wire.errors import (
     Truncated,
     UpdateConflict,
 )
+from clientagent.wire.masking import is_counted
 from clientagent.wire.messages import (
     Appraisal,
     Environment,
@@ -124,12 +126,14 @@ class Worker:
         terms = terms_of(self._home, self._portal, order)
         if order.kind == "collect":
             return self._collect(terms, order)
-        if order.kind == "evaluate":
+        is_masked = terms.plan.privacy.secure_aggregation is not None
+        if order.kind == "evaluate" and not is_masked:
             return report_evaluation(self._home, terms, order, lambda: self._count(terms, order, self._bases.weights(terms, order)))
         work, seed = pin_work(terms, signed, order)
         self._faults.reached("pinned")
-        if terms.plan.privacy.secure_aggregation is not None:
-            return work.ready or self._wait_to_be_masked(terms, order, work, seed)
+        if is_masked:
+            wait = self._count_to_be_masked if order.kind == "evaluate" else partial(self._wait_to_be_masked, seed=seed)
+            return work.ready or wait(terms, order, work)
         manifest = work.manifest
         if manifest is None or not work.holds(parse(UpdateManifest, manifest.document)):
             self._finish(terms, order, work, seed)
@@ -147,10 +151,22 @@ class Worker:
         work.note_norms(_norms(out))
         work.finish(out.data, earlier or sign_document(manifest, self._home.key))
 
+    def _count_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder) -> Signed:
+        """The closing evaluation under masks: our counts wait, and the signed word says so and no more."""
+        work.keep_counts(self._count(terms, order, self._bases.weights(terms, order)))
+        ready = sign_document(UpdateReady(
+            **_place(order), agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=0, training_s=0, plain_bytes=0,
+            environment=_environment(terms.plan, None),
+        ), self._home.key)
+        work.wait_to_be_masked(b"", ready)
+        return ready
+
     def _wait_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder, seed: int) -> Signed:
         """Pull, train, pack, store; the signed word says that an update waits, and nothing of what it holds."""
         if before := trained_before(terms.folder.attempts(order.round), order):
-            data, said = before
+            data, said, counts = before
+            if counts is not None:
+                work.keep_counts(counts)
             self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest)
             ready = sign_document(said, self._home.key)
             work.wait_to_be_masked(data, ready)
@@ -158,12 +174,12 @@ class Worker:
             return ready
         out, made, counts, privacy = self._make(terms, order, seed)
         ready = sign_document(UpdateReady(
-            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
-            base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
-            agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps, training_s=round(made.seconds, 3),
-            plain_bytes=len(out.data), privacy=privacy, counts=counts, environment=_environment(terms.plan, made),
+            **_place(order), agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps,
+            training_s=round(made.seconds, 3), plain_bytes=len(out.data), privacy=privacy, environment=_environment(terms.plan, made),
         ), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
+        if counts is not None:
+            work.keep_counts(counts)
         work.note_norms(_norms(out))
         work.wait_to_be_masked(out.data, ready)
         return ready
@@ -177,7 +193,7 @@ class Worker:
             base = self._bases.weights(terms, order)
             given = self._given(terms, order, base)
         prepared = self._inputs(terms, order)
-        counts = self._count(terms, order, base) if order.evaluate else None
+        counts = self._count(terms, order, base) if _counts(terms.plan, order) else None
         clip = base_clip(terms.plan, told=order.clip, base_number=order.base_number)
         self._desk.reserve_bank(terms.plan, run=order.run, base_digest=order.base_digest, clip=clip)
         private = self._desk.begin(
@@ -245,7 +261,7 @@ class Worker:
             self._tell(order, "uploading", bytes_sent=sent, bytes_total=total)
 
         self._desk.update_leaving(manifest)
-        if (plan := self._plan_of(order)) is not None:
+        if order.kind == "train" and (plan := self._plan_of(order)) is not None:
             cohort = parse(UpdateManifest, manifest.document).cohort
             clip = base_clip(plan, told=order.clip, base_number=order.base_number)
             self._desk.bank_leaving(plan, run=order.run, base_digest=order.base_digest, clip=clip, cohort=cohort)
@@ -275,9 +291,10 @@ class Worker:
 
     # ------------------------------------------------------------------- closing
     def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:
-        if order.kind == "train":
+        if statement.document.get("type") == "update_ready":
             answer = self._portal.ready(order.run, statement)
-            log.info("round %d: trained, and %s to be masked", order.round, answer.receipt.document.get("outcome"))
+            done = "trained" if order.kind == "train" else "counted"
+            log.info("round %d: %s, and %s to be masked", order.round, done, answer.receipt.document.get("outcome"))
             return answer
         if order.kind == "collect":
             answer = self._portal.acknowledge(order.run, statement)
@@ -325,7 +342,10 @@ class Worker:
 
     def _count(self, terms: Terms, order: WorkOrder, flat: Array) -> EvaluationCounts:
         prepared = self._inputs(terms, order)
-        return evaluate(terms.plan, flat, prepared, number=order.base_number, version_digest=order.base_digest)
+        min_cell = 1 if terms.plan.privacy.secure_aggregation is not None else None  # the portal merges the sum's bins
+        return evaluate(
+            terms.plan, flat, prepared, number=order.base_number, version_digest=order.base_digest, min_cell=min_cell
+        )
 
     def _tell(self, order: WorkOrder, phase: str, **where: int) -> None:
         fields = {"run": order.run, "round": order.round, "attempt": order.attempt, "phase": phase, **where}
@@ -343,8 +363,21 @@ def _norms(out: Outgoing) -> OwnNorms:
     return OwnNorms(before=out.norm_before, after=out.norm, clip=out.clip)
 
 
-def _environment(plan: Plan, made: Contribution) -> Environment:
-    torch = sys.modules.get("torch") if made.steps and needs_torch(plan) else None
+def _counts(plan: Plan, order: WorkOrder) -> bool:
+    """Whether counts of the base go with this update: beside it as the order says, or within a cohort as the plan says."""
+    if plan.privacy.secure_aggregation is None:
+        return order.evaluate
+    return is_counted(plan, order.base_number, order.attempt)
+
+
+def _place(order: WorkOrder) -> dict[str, Any]:
+    """Which piece of work a statement is about."""
+    names = ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest", "institution")
+    return {name: getattr(order, name) for name in names}
+
+
+def _environment(plan: Plan, made: Contribution | None) -> Environment:
+    torch = sys.modules.get("torch") if made and made.steps and needs_torch(plan) else None
     return Environment(
         agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
         torch=str(torch.__version__) if torch else "",

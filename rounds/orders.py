@@ -72,7 +72,8 @@ def renew_orders() -> int:
     open_ = Participation.objects.filter(phase__in=WORKING).select_related("round__run__plan", "round__base", "seat__institution")
     for row in open_:
         run, base = row.round.run, row.round.base
-        row.order = work_order(run, row.seat, base=base, kind="train", round_=row.round, slot=row.slot)
+        kind: Literal["train", "evaluate"] = "evaluate" if row.round.only_counts else "train"
+        row.order = work_order(run, row.seat, base=base, kind=kind, round_=row.round, slot=row.slot)
         row.save(update_fields=["order"])
         count += 1
     return count

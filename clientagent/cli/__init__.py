@@ -9,6 +9,7 @@ import typer
 
 from clientagent.cli import check, doctor, enrol, gains, keys, leaktest, plans, predict, privacy, receipts, run, status, verify
 from clientagent.cli.output import complain, wants_json
+from clientagent.cli.usage import call
 from clientagent.wire.errors import Problem, Refusal
 from clientagent.words import _
 
@@ -34,7 +35,7 @@ app.command("verify")(verify.verify)
 def main() -> None:
     """Run a command. What is foreseeable ends with a sentence and exit code 1, never with a stack trace."""
     try:
-        app()
+        call(app)
     except Refusal as refusal:
         complain(refusal.problem(), as_json=wants_json())
     except BrokenPipeError:

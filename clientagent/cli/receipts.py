@@ -13,7 +13,7 @@ from clientagent.words import _, spoken
 
 @spoken
 def receipts(
-    receipt: Annotated[str, typer.Argument(metavar="[ID]", help=_("One receipt in full, by its id or how that begins."))] = "",
+    receipt: Annotated[str, typer.Argument(metavar="ID", help=_("One receipt in full, by its id or how that begins."))] = "",
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """List what left this bank, and verify it.

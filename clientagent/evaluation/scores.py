@@ -22,13 +22,19 @@ Logits = NDArray[np.float64]
 BLOCK_ROWS = 65_536
 
 
-def evaluate(plan: Plan, flat: Array, prepared: Prepared, *, number: int, version_digest: str) -> EvaluationCounts:
-    """Counts of the validation and the hold-out rows for one version's flat vector."""
+def evaluate(
+    plan: Plan, flat: Array, prepared: Prepared, *, number: int, version_digest: str, min_cell: int | None = None
+) -> EvaluationCounts:
+    """Counts of the validation and the hold-out rows for one version's flat vector.
+
+    ``min_cell``: customers that a bin must hold, as the plan says where left out. Counts that leave only within a sum over banks take 1.
+    """
+    cell = plan.privacy.min_cell if min_cell is None else min_cell
     return EvaluationCounts(
         number=number,
         version_digest=version_digest,
-        validation=split_counts(plan, score(plan, flat, prepared.validation.matrix), prepared.validation.labels),
-        holdout=split_counts(plan, score(plan, flat, prepared.holdout.matrix), prepared.holdout.labels),
+        validation=split_counts(plan, score(plan, flat, prepared.validation.matrix), prepared.validation.labels, cell),
+        holdout=split_counts(plan, score(plan, flat, prepared.holdout.matrix), prepared.holdout.labels, cell),
     )
 
 
@@ -92,8 +98,8 @@ def mean_loss(plan: Plan, flat: Array, inputs: Inputs) -> float:
     return float(np.mean(losses(score(plan, flat, inputs.matrix), inputs.labels)))
 
 
-def split_counts(plan: Plan, logits: Logits, labels: Labels) -> SplitCounts:
+def split_counts(plan: Plan, logits: Logits, labels: Labels, min_cell: int | None = None) -> SplitCounts:
     """The counts that may leave the bank. Fewer than ``min_cell`` customers leave nothing but their number."""
-    counts = merge_small(count(logits, labels, plan.evaluation.bins), plan.privacy.min_cell)
+    counts = merge_small(count(logits, labels, plan.evaluation.bins), plan.privacy.min_cell if min_cell is None else min_cell)
     total = rounded(float(np.sum(losses(logits, labels)))) if counts.any() else 0.0
     return SplitCounts(rows=len(labels), loss_sum=total, bins=to_sparse(counts))

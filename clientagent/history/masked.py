@@ -8,7 +8,7 @@ masked vectors and the banks' answers, which the portal keeps and the history na
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from clientagent.wire.errors import LedgerBroken
 from clientagent.wire.messages import AggregationManifest, RunManifest, UpdateManifest
@@ -39,19 +39,20 @@ class MaskedStory:
 
     def formed(self, body: dict[str, Any], base: tuple[int, str]) -> None:
         """The terms are those that plan, manifest and the banks that were ready give."""
-        from clientagent.wire.masking import Base, Cohort, bound_offered, cohort_terms, update_segments  # cryptography and numpy load here
+        from clientagent.wire.masking import Base, Cohort, bound_offered, cohort_segments, cohort_terms  # cryptography and numpy load here
         from clientagent.wire.secure_messages import CohortTerms
 
         said = parse(CohortTerms, body["terms"])
         names = [member.institution for member in said.members]
-        noise = self._noise_of(said.noise_multiplier)
+        noise = self._noise_of(said.noise_multiplier) if said.purpose == "update" else None
         own = cohort_terms(
             plan=self._plan, manifest=self._manifest, manifest_digest=self._digest, round_number=body["round"],
             attempt=body["attempt"], cohort=body["cohort"], bases=dict.fromkeys(names, Base(*base)),
-            segments=update_segments(
-                self._plan, self._manifest.parameters, len(names), bound=bound_offered(said.segments), noise_multiplier=noise
+            segments=cohort_segments(
+                self._plan, self._manifest, names, purpose=_purpose(said.purpose), base_number=base[0], attempt=body["attempt"],
+                bound=bound_offered(said.segments), noise_multiplier=noise,
             ),
-            noise_multiplier=noise,
+            noise_multiplier=noise, purpose=_purpose(said.purpose),
         )
         cohort = Cohort(own)
         _same("the cohort's terms", cohort.rid, Cohort(said).rid)
@@ -135,10 +136,23 @@ class MaskedStory:
         _same("the masked vector", said.digest, manifest.update_digest)
         self.masked[said.digest] = manifest.masked
 
+    def only_counts(self, manifest: UpdateManifest) -> bool:
+        """Whether a masked vector holds a closing evaluation and no update."""
+        return manifest.cohort is not None and self._of(manifest.cohort).cohort.terms.purpose == "evaluation"
+
     def _of(self, rid: str) -> Told:
         if rid not in self._told:
             _fail("a cohort that was formed before", rid[:16])
         return self._told[rid]
+
+
+def _purpose(said: str) -> Literal["update", "evaluation"]:
+    """What a cohort of a round may be for."""
+    if said == "update":
+        return "update"
+    if said == "evaluation":
+        return "evaluation"
+    _fail("a cohort for updates or for an evaluation", said)
 
 
 def _same(what: str, expected: Any, got: Any) -> None:

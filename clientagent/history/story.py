@@ -49,6 +49,7 @@ class Accepted:
     rows: int
     steps: int
     base_loss: float | None
+    only_counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ class Story:
             raise LedgerBroken(
                 expected=f"entry {entry.seq} ({entry.kind}) with all its fields", got=f"{type(error).__name__}: {error}"[:200]
             ) from error
+
+    @property
+    def updates(self) -> int:
+        """Accepted vectors that held an update."""
+        return sum(not accepted.only_counts for accepted in self.accepted.values())
 
     def end(self) -> None:
         """What can only be judged when all is read."""
@@ -199,7 +205,8 @@ class Story:
         self.spending.left(manifest)
         if slot in self.accepted:
             _fail(f"one update of {slot.institution} in round {slot.round}", "a second one")
-        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss)
+        counts = self._masked is not None and self._masked.only_counts(manifest)
+        self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss, counts)
 
     def _cohort_formed(self, body: dict[str, Any]) -> None:
         number = body["round"] - 1

@@ -93,7 +93,7 @@ def verify_history(data: bytes, *, portal_key: str | None = None) -> Verified:
     return Verified(
         run=run, project=plan.project, plan_hash=plan.hash, entries=head.seq,
         head=head.hash, at_utc=head.at_utc, portal_key=root.fingerprint, rounds=max(len(story.versions) - 1, 0),
-        updates=len(story.accepted), versions=len(story.versions),
+        updates=story.updates, versions=len(story.versions),
         banks=sorted({slot.institution for slot in story.accepted}), remarks=story.remarks, privacy=story.spending.spent(),
     )
 

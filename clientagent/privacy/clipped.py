@@ -39,5 +39,11 @@ class ClippedGradients(Protocol):
 def clip_factors(norms: NDArray[np.floating], clip: float) -> NDArray[np.float32]:
     """min(1, clip / norm) for norms (batch,); 0 where a norm is not a finite number: such a record contributes nothing."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        factors = np.minimum(1.0, clip * SAFETY / norms.astype(np.float64))
-    return np.where(np.isfinite(norms), factors, 0.0).astype(np.float32)
+        factors = bounded_factors(norms.astype(np.float64), clip)
+    return np.where(np.isfinite(norms), factors, np.float32(0.0))
+
+
+def bounded_factors(norms: NDArray[np.float64], clip: float) -> NDArray[np.float32]:
+    """``clip_factors`` of finite norms, under the caller's ``errstate``: a norm of nought gives 1."""
+    factors: NDArray[np.float32] = np.minimum(1.0, clip * SAFETY / norms).astype(np.float32)
+    return factors

@@ -10,12 +10,13 @@ a clip of 1 cuts the few and not the most. A public change of units: clipping an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.privacy.clipped import ClippedSum, clip_factors
+from clientagent.privacy.clipped import ClippedSum, bounded_factors, clip_factors
 from clientagent.training.local import FOCUS
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.tensors import Array, Layout
@@ -40,6 +41,8 @@ class DenseGradients:
     def __call__(self, weights: Array, rows: Array, labels: Array, *, clip: float, stream: Stream) -> ClippedSum:
         if not len(rows):
             return ClippedSum(np.zeros(self._layout.parameters), 0)
+        if self._layers == 1:
+            return self._linear(weights, rows, labels, clip)
         tensors = self._layout.unflatten(weights)
         with np.errstate(over="ignore", invalid="ignore"):
             activations, masks = self._forward(tensors, rows, stream)
@@ -49,6 +52,29 @@ class DenseGradients:
         usable = np.isfinite(norms)
         sums = self._sums(activations, errors, factors, usable)
         return ClippedSum(sums, int(np.count_nonzero(factors < 1)), float(norms[usable].sum(dtype=np.float64)))
+
+    def _linear(self, weights: Array, rows: Array, labels: Array, clip: float) -> ClippedSum:
+        """The same for a single layer with one output, (bias, weights) in a row: nothing to walk through, so a third of the time."""
+        unusable = 0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            slopes = self._slope(rows @ weights[1:] + weights[0], labels)
+            squares = _row_squares(rows)
+            squares *= np.float32(self._scales[0] ** 2)
+            squares += 1
+            squares *= slopes
+            squares *= slopes
+            norms = np.sqrt(squares).astype(np.float64)
+            total_norm = float(norms.sum())
+            if not math.isfinite(total_norm):  # nought times infinity is not nought
+                usable = np.isfinite(norms)
+                slopes, rows, norms = slopes[usable], rows[usable], norms[usable]
+                total_norm, unusable = float(norms.sum()), int(np.count_nonzero(~usable))
+            factors = bounded_factors(norms, clip)
+            slopes *= factors
+            total = np.empty(len(weights), np.float64)
+            total[0] = slopes.sum()
+            total[1:] = slopes @ rows
+        return ClippedSum(total, int(np.count_nonzero(factors < 1)) + unusable, total_norm)
 
     # ------------------------------------------------------------------ forwards
     def _forward(self, tensors: dict[str, Array], rows: Array, stream: Stream) -> tuple[list[Array], list[Array]]:
@@ -87,9 +113,11 @@ class DenseGradients:
 
     def _slope(self, logits: Array, labels: Array) -> Array:
         """The derivative (batch,) of each record's own loss by its logit: weighted log loss, or focal loss."""
-        tail = np.exp(-np.abs(logits))
-        slope = np.where(logits >= 0, 1, tail) / (1 + tail) - labels
+        slope = np.tanh(logits * np.float32(0.5))  # the sigmoid is (1 + tanh(z / 2)) / 2
+        slope *= np.float32(0.5)
+        slope += np.float32(0.5) - labels
         if self._focal:
+            tail = np.exp(-np.abs(logits))
             loss = np.maximum(logits, 0) - labels * logits + np.log1p(tail)
             hit = np.exp(-loss)
             slope = slope * ((1 - hit) ** FOCUS + FOCUS * (1 - hit) ** (FOCUS - 1) * hit * loss)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ from clientagent.wire.privacy.stream import Floats, Stream
 from clientagent.wire.privacy.terms import RecordTerms, learning_rate
 from clientagent.wire.tensors import Array
 
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+TOGETHER = 1 << 16
+"""Values that are drawn at once: within a core's cache."""
 Pull = Callable[[Floats], Floats]
 """From weights (parameters,) to what a strategy adds to the gradient there; it must not look at rows."""
 
@@ -57,21 +60,26 @@ def train_privately(
     stepper = stepper_of(plan, learning_rate(plan, round_number), noise=_noise(gradients, terms))
     drawing, noising, dropping = (stream.child(name) for name in ("rows", "noise", "dropout"))
     drawn, cut, norms = 0, 0, 0.0
-    for step in range(terms.steps):
-        rows = draw(len(labels), terms.sampling_rate, drawing)
-        summed = gradients(_narrow(weights), inputs.matrix[rows], labels[rows], clip=terms.clip, stream=dropping)
-        gradient = (summed.total / terms.expected_batch) + noising.gaussian(len(base)) * stepper.noise
-        weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
-        drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
-        if progress:
-            progress(*_where(step, terms, plan.training.epochs))
+    draws = draw_steps(terms.steps, len(labels), terms.sampling_rate, drawing)
+    noises = noise_steps(terms.steps, stepper.noise, noising)
+    with np.errstate(over="ignore", invalid="ignore"):  # entered once: what leaves the finite numbers is found at the end
+        for step, (rows, noise) in enumerate(zip(draws, noises, strict=True)):
+            summed = gradients(
+                weights.astype(np.float32), inputs.matrix.take(rows, axis=0), labels.take(rows), clip=terms.clip, stream=dropping
+            )
+            gradient = summed.total / terms.expected_batch
+            gradient += noise
+            weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
+            drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
+            if progress:
+                progress(*_where(step, terms, plan.training.epochs))
     update = _narrow(weights - base)
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
     return PrivateTraining(update, terms.steps, time.monotonic() - started, cut / max(drawn, 1), norms / max(drawn, 1))
 
 
-def draw(rows: int, sampling_rate: float, stream: Stream) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def draw(rows: int, sampling_rate: float, stream: Stream) -> Rows:
     """Poisson sampling: each row by itself, with the chance ``sampling_rate`` (2**-32 less at most, which costs no privacy).
 
     Often another number of rows, perhaps none.
@@ -79,6 +87,30 @@ def draw(rows: int, sampling_rate: float, stream: Stream) -> np.ndarray[tuple[in
     if sampling_rate >= 1:
         return np.arange(rows)
     return np.flatnonzero(stream.words32(rows) < np.uint32(sampling_rate * 2**32))
+
+
+def draw_steps(steps: int, rows: int, sampling_rate: float, stream: Stream) -> Iterator[Rows]:
+    """``draw`` so many times, from the same words; several steps' words are drawn at once where rows are few."""
+    if sampling_rate >= 1:
+        yield from (np.arange(rows) for _ in range(steps))
+        return
+    threshold = np.uint32(sampling_rate * 2**32)
+    for count in _chunks(steps, rows):
+        steps_of, drawn = np.nonzero(stream.words32(count * rows).reshape(count, rows) < threshold)
+        yield from np.split(drawn, np.searchsorted(steps_of, np.arange(1, count)))
+
+
+def noise_steps(steps: int, deviation: Floats, stream: Stream) -> Iterator[Floats]:
+    """Noise (parameters,) of these standard deviations for each step, fresh in each; several steps' at once in a small model."""
+    for count in _chunks(steps, len(deviation)):
+        yield from stream.gaussian(count * len(deviation)).reshape(count, -1) * deviation
+
+
+def _chunks(steps: int, values: int) -> Iterator[int]:
+    """Steps that are drawn together: as many as fit in ``TOGETHER`` values, and one at least."""
+    most = max(TOGETHER // max(values, 1), 1)
+    for start in range(0, steps, most):
+        yield min(most, steps - start)
 
 
 def _noise(gradients: ClippedGradients, terms: RecordTerms) -> Floats:

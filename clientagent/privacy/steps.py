@@ -50,16 +50,23 @@ class AdamSteps:
         self.noise = noise
         self._rate, self._decay = learning_rate, weight_decay
         self._variance = noise * noise
+        self._floor = self.FLOOR * self._variance
         self._first, self._second = np.zeros_like(noise), np.zeros_like(noise)
         self._steps = 0
 
     def step(self, weights: Floats, gradient: Floats) -> Floats:
+        """In place as far as it goes: in a small model a step's time is that of making arrays."""
         self._steps += 1
-        self._first = self.BETA1 * self._first + (1 - self.BETA1) * gradient
-        self._second = self.BETA2 * self._second + (1 - self.BETA2) * gradient * gradient
-        first = self._first / (1 - self.BETA1**self._steps)
-        second = self._second / (1 - self.BETA2**self._steps)
-        second = np.maximum(second - self._variance, self.FLOOR * self._variance)
-        decayed = weights * (1 - self._rate * self._decay)
-        stepped: Floats = decayed - self._rate * first / (np.sqrt(second) + self.EPSILON)
+        self._first *= self.BETA1
+        self._first += (1 - self.BETA1) * gradient
+        self._second *= self.BETA2
+        self._second += (1 - self.BETA2) * gradient * gradient
+        first = self._first * (self._rate / (1 - self.BETA1**self._steps))
+        second = self._second * (1 / (1 - self.BETA2**self._steps))
+        second -= self._variance
+        np.maximum(second, self._floor, out=second)
+        np.sqrt(second, out=second)
+        second += self.EPSILON
+        first /= second
+        stepped: Floats = (weights * (1 - self._rate * self._decay) if self._decay else weights) - first
         return stepped

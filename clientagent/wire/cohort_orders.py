@@ -6,17 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clientagent.wire.messages import Count, Digest, Environment, EvaluationCounts, Id, Instant, PrivacyStatement
+from clientagent.wire.messages import Count, Digest, Environment, Id, Instant, PrivacyStatement
 from clientagent.wire.plan import Slug
 from clientagent.wire.secure_messages import CohortTerms, KeyList, ShareInbox, SurvivorList, UnmaskRequest
 from clientagent.wire.signing import Document
 
 
 class UpdateReady(Document):
-    """POST ready: an update is trained and waits at the bank to be masked. It says nothing of what the update holds.
-
-    ``counts`` are of the base version, as a plain update brings them along; they are this bank's own and are not masked.
-    """
+    """POST ready: an update, counts of the base, or both wait at the bank to be masked. It says nothing of what they hold."""
 
     type: Literal["update_ready"] = "update_ready"
     run: Id
@@ -32,7 +29,6 @@ class UpdateReady(Document):
     training_s: Annotated[float, Field(ge=0)]
     plain_bytes: Count
     privacy: PrivacyStatement | None = None
-    counts: EvaluationCounts | None = None
     environment: Environment
 
 

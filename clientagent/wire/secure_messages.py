@@ -224,7 +224,10 @@ class UnmaskAnswer(BankDocument):
 
 
 class Opened(Message):
-    """What a bank remembers of each sum that it helped to open, to answer once for each base version."""
+    """What a bank remembers of each sum that it helped to open, to answer once for each base version.
+
+    ``plain_digest`` is of our own words in it but for counts of the base, ``counts_digest`` of these; None where it had no such words.
+    """
 
     rid: Digest
     purpose: str
@@ -232,4 +235,11 @@ class Opened(Message):
     base_number: Count
     base_digest: Digest
     survivors: list[Slug]
-    plain_digest: Digest
+    plain_digest: Digest | None
+    counts_digest: Digest | None = None
+
+    @property
+    def parts(self) -> dict[str, Digest]:
+        """What of us was in the sum, by kind."""
+        found = {self.purpose: self.plain_digest, "counts": self.counts_digest}
+        return {name: digest for name, digest in found.items() if digest is not None}

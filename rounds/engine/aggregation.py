@@ -39,7 +39,8 @@ def aggregate_round(
     ``updates``: plain files to read in place of the stored ones, in the same order. Masked updates are opened first: their mean
     is what the strategy sees. Raises ``Overflowed``, ``RingExceeded``, ``ShareInvalid`` and ``OSError``.
     """
-    mean = store_mean(round_, layout, on_block=on_block) if is_masked(round_.run) else ""
+    opened = store_mean(round_, layout, on_block=on_block) if is_masked(round_.run) else None
+    mean, counts = (opened.mean, opened.counts) if opened else ("", None)
     noise = store_noise(round_, layout)
     job = job_of(round_, layout, updates=updates, mean=mean, noise=noise)
     kept = job.files.state.layout if job.files.state else None
@@ -50,7 +51,7 @@ def aggregate_round(
         else:
             geometry = aggregate(job.strategy, job.facts, job.files, Sink(writer.write, state.writer if state else None, on_block))
         state_digest = state.keep() if state else None
-        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean, noise)
+        return Aggregated(writer.keep(), layout.file_bytes, state_digest, kept.file_bytes if kept else 0, geometry, mean, noise, counts)
 
 
 def job_of(round_: Round, layout: Layout, *, updates: Sequence[Path] | None = None, mean: str = "", noise: str = "") -> Job:

@@ -16,6 +16,7 @@ from rounds.clock import is_overdue, now
 from rounds.engine import leases
 from rounds.engine.aggregation import aggregate_round
 from rounds.engine.stages import step_masked
+from rounds.engine.unmasking import open_counts
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.selectors.metrics import closing_evaluators
@@ -129,6 +130,9 @@ def _step_running(run: Run, moment: datetime) -> bool:
             return compute(round_)
         case RoundState.AGGREGATING:
             return (is_overdue(round_.lease_until, moment) or _is_orphan(round_)) and compute(round_)
+        case RoundState.PUBLISHED | RoundState.ABANDONED if round_.only_counts and run.state == RunState.RUNNING:
+            services.finish_run(run=run)
+            return True
         case RoundState.PUBLISHED if run.closing_at is not None and run.state == RunState.RUNNING:
             return _step_closing_evaluation(run, moment)
     return False
@@ -220,6 +224,9 @@ def _is_orphan(round_: Round) -> bool:
 
 def _compute(round_: Round, owner: str) -> None:
     try:
+        if round_.only_counts:
+            services.publish_counts(round_=round_, counts=open_counts(round_))
+            return
         done = aggregate_round(round_, layout_for(round_.run), on_block=_Lease(round_, owner).on_block)
     except (Overflowed, RingExceeded, ShareInvalid) as error:
         services.give_up_round(round_=round_, reason=error.sentence if isinstance(error, Refusal) else str(error))

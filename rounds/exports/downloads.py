@@ -82,7 +82,7 @@ def evaluation(version: ModelVersion, audience: Audience) -> dict[str, Any]:
         "format": "fedportal-evaluation/1",
         "project": plan.project, "run": str(run.pk), "version": version.number, "digest": version.digest, "plan_hash": run.plan.hash,
         "alert_budget": plan.evaluation.alert_budget, "min_cell": plan.privacy.min_cell, "min_banks": plan.privacy.min_banks,
-        "segment": appraisals.segment or None,
+        "segment": appraisals.segment or None, "masked": scores.masked,
         "holders": [_scored(holder, appraisals) for holder in scores.holders],
         "gains": [
             {"institution": bank.slug, "contribution": bank.contribution, "gain": bank.gain and bank.gain.model_dump(mode="json")}

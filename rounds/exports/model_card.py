@@ -190,7 +190,7 @@ def _protection(plan: Plan) -> Section:
         )
         points.append(towards % {"e": privacy.institution_dp.epsilon})
     points.append(
-        _("Secure aggregation: the portal saw only sums of updates.")
+        _("Secure aggregation: the portal saw only sums of updates and of evaluation counts.")
         if privacy.secure_aggregation
         else _("No secure aggregation: the portal saw each bank's update.")
     )

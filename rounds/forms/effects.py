@@ -232,7 +232,8 @@ def _masked(plan: Plan) -> list[Effect]:
             "%(tolerated)d banks collude with the portal."
         ) % words),
         Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words),
-        Effect("eye", _("Statistics and evaluation counts are not masked: the portal sees those of each bank.")),
+        Effect("shield-lock", _("Evaluation counts are masked too: figures are shown of all banks together, never of one.")),
+        Effect("eye", _("The preprocessing statistics, before round 1, are not masked: the portal sees those of each bank.")),
     ]
 
 

@@ -19,6 +19,7 @@ class Round(models.Model):
     state = models.CharField(max_length=12, choices=choices(RoundState), default=str(RoundState.OPEN))
     base = models.ForeignKey("ModelVersion", on_delete=models.PROTECT, related_name="rounds_from")
     needed = models.PositiveIntegerField()
+    only_counts = models.BooleanField(default=False)  # the closing evaluation under masks: no version comes of it
     reason = models.TextField(blank=True)
     opened_at = models.DateTimeField()
     deadline_at = models.DateTimeField()

@@ -55,7 +55,7 @@ def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | N
 
 
 def published(run: Run) -> list[Round]:
-    rounds = Round.objects.filter(run=run, state=RoundState.PUBLISHED).select_related("version", "run__plan")
+    rounds = Round.objects.filter(run=run, state=RoundState.PUBLISHED, only_counts=False).select_related("version", "run__plan")
     return list(rounds.order_by("number"))
 
 
@@ -81,7 +81,7 @@ def round_figures(round_: Round) -> RoundFigures:
 
 
 def _total_seconds(run: Run) -> float:
-    ends = Round.objects.filter(run=run).aggregate(first=Min("opened_at"), last=Max("published_at"))
+    ends = Round.objects.filter(run=run, only_counts=False).aggregate(first=Min("opened_at"), last=Max("published_at"))
     return round((ends["last"] - ends["first"]).total_seconds(), 4)
 
 

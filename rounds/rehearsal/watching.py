@@ -36,7 +36,7 @@ class Follower:
 
     def look(self) -> None:
         self.run.refresh_from_db()
-        rounds = Round.objects.filter(run=self.run).select_related("version", "run__plan")
+        rounds = Round.objects.filter(run=self.run, only_counts=False).select_related("version", "run__plan")
         for round_ in rounds.filter(state=RoundState.ABANDONED)[self._abandoned :]:
             self._abandoned += 1
             self._say(f"round {round_.number}, attempt {round_.attempt} abandoned: {round_.reason}")

@@ -57,6 +57,11 @@ class Scores:
     def pooled(self) -> Holder | None:
         return next((holder for holder in self.holders if holder.pooled), None)
 
+    @property
+    def masked(self) -> bool:
+        """Whether secure aggregation hides each bank's own counts, from the portal too."""
+        return self.version.run.plan.document.privacy.secure_aggregation is not None
+
     def of(self, slug: str) -> Holder | None:
         """The one asked for, else all banks together, else the first that may be seen."""
         asked = next((holder for holder in self.holders if slug and holder.slug == slug), None)
@@ -82,7 +87,7 @@ def _pooled(version: ModelVersion) -> Holder:
     plan, pooled = version.run.plan.document, version.pooled or {}
     if sums := pooled.get("sums"):
         counts = EvaluationCounts.model_validate(sums)
-        split = {part: tally_of(getattr(counts, part), plan.evaluation.bins, 1) for part in ("holdout", "validation")}
+        split = {part: _tally(getattr(counts, part), version) for part in ("holdout", "validation")}
     else:
         rows = Evaluation.objects.filter(pk__in=pooled.get("evaluations", [])).order_by("pk").values_list("counts", flat=True)
         reports = [EvaluationCounts.model_validate(row) for row in rows]

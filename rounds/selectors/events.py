@@ -52,6 +52,8 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
         gettext_noop("Run manifest signed: roster, preprocessing and initial weights are frozen"),
     ),
     "round_opened": (BUSY, "player-play", gettext_noop("Round %(round)s opened")),
+    "closing_evaluation_opened": (BUSY, "chart-line", gettext_noop("Closing evaluation opened as round %(round)s: its counts are masked")),
+    "counts_opened": (GOOD, "chart-line", gettext_noop("Version %(number)s evaluated: the sum of the banks' counts was opened")),
     "update_accepted": (GOOD, "check", gettext_noop("%(bank)s sent its update for round %(round)s")),
     "update_late": (CARE, "clock-pause", gettext_noop("%(bank)s sent its update for round %(round)s too late")),
     "update_refused": (BAD, "circle-x", gettext_noop("An update of %(bank)s was refused: %(code)s")),

@@ -57,7 +57,7 @@ def version_rows(audience: Audience, project: Project | None = None) -> QuerySet
 def round_rows(audience: Audience, *, state: str = "", project: str = "") -> QuerySet[Round]:
     """Rounds of all runs, for the history: with how many updates were in, refused or dropped."""
     rows = (
-        Round.objects.filter(run__in=visible_runs(audience).values("pk"))
+        Round.objects.filter(run__in=visible_runs(audience).values("pk"), only_counts=False)
         .select_related("run__plan__project")
         .defer("aggregation", "run__manifest", "run__preprocessing", "run__plan__text", "run__plan__signed")
     )

@@ -80,7 +80,7 @@ def read(run_id: uuid.UUID | str, round_number: int | None = None) -> Reading:
     if run is None:
         raise Http404
     seats = list(run.seats.select_related("institution").defer("statistics"))
-    rounds = list(run.rounds.defer("aggregation").order_by("number", "attempt"))
+    rounds = list(run.rounds.filter(only_counts=False).defer("aggregation").order_by("number", "attempt"))
     viewed = _viewed(rounds, round_number)
     is_past = bool(viewed and round_number and (viewed is not rounds[-1]))
     is_masked = run.plan.document.privacy.secure_aggregation is not None

@@ -99,7 +99,7 @@ def _costs(run: Run) -> list[RoundCost]:
         )
     }
     costs = []
-    for round_ in run.rounds.filter(state="published").defer("aggregation").order_by("number"):
+    for round_ in run.rounds.filter(state="published", only_counts=False).defer("aggregation").order_by("number"):
         row = sums.get(round_.pk)
         if row is None or round_.closed_at is None or round_.published_at is None:
             continue

@@ -67,8 +67,11 @@ def _own_seats(identity: AgentIdentity, **where: object):  # type: ignore[no-unt
 
 
 def _evaluation(identity: AgentIdentity) -> Found:
+    """The closing evaluation; under secure aggregation it is a round of its own."""
     seats = _own_seats(identity, state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
     for seat in seats:
+        if seat.run.plan.document.privacy.secure_aggregation is not None:
+            continue
         version = seat.run.last_version
         is_asked = identity.institution_id in closing_evaluators(seat.run)
         if is_asked and not version.evaluations.filter(institution_id=identity.institution_id).exists():

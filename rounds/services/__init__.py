@@ -22,6 +22,7 @@ from rounds.services.rounds import (
     finish_run,
     give_back_lease,
     give_up_round,
+    publish_counts,
     publish_version,
     renew_lease,
 )
@@ -36,7 +37,7 @@ __all__ = [
     "begin_run", "claim_round", "close_round", "close_stage", "collect", "complete_upload",
     "confirm_reconciliation", "countersigned", "create_project", "drop_bank", "end_early", "extend_deadline", "fail_run",
     "finish_run", "form_cohort", "freeze_plan", "give_back_lease", "give_up_round", "hear", "note_download", "note_progress",
-    "open_upload", "pause_run", "prepare_run", "promote_version", "propose_run", "publish_version", "receive_part",
-    "record_decision", "record_refusal", "refuse_work", "register_version", "reinstate_version", "renew_lease", "resume_run",
-    "retire_version", "roll_back", "stop_run", "take_report_statement", "take_slot", "take_update_statement",
+    "open_upload", "pause_run", "prepare_run", "promote_version", "propose_run", "publish_counts", "publish_version",
+    "receive_part", "record_decision", "record_refusal", "refuse_work", "register_version", "reinstate_version", "renew_lease",
+    "resume_run", "retire_version", "roll_back", "stop_run", "take_report_statement", "take_slot", "take_update_statement",
 ]

@@ -6,11 +6,13 @@ ledger. Shares and answers to the unmasking request go there by their digests on
 
 from __future__ import annotations
 
+from typing import Literal
+
 from django.db import transaction
 
 from clientagent.wire.cohort_orders import UpdateReady
 from clientagent.wire.errors import BaseMismatch, CountsInvalid, IllegalMove, Malformed, ManifestMismatch, NotFound
-from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_terms, rotated_bound, update_segments
+from clientagent.wire.masking import Base, Cohort, Collector, Stage, cohort_segments, cohort_terms, rotated_bound
 from clientagent.wire.messages import RunManifest
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
@@ -25,7 +27,7 @@ from rounds.selectors.cohorts import collector_of, live_cohort
 from rounds.services.masked import take
 from rounds.services.moves import actor_of_agent, hint_after_commit, hold_run, lock_round, move_cohort, record
 from rounds.services.statements import earlier_receipt, issue_receipt, open_statement
-from rounds.services.updates import check_counts, find_participation, store_counts
+from rounds.services.updates import find_participation
 
 SECRET = (Stage.SHARES, Stage.UNMASK)
 """Stages whose words the ledger names by their digests."""
@@ -51,8 +53,6 @@ def accept_ready(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     else:
         rows.exclude(phase__in=(Phase.RECEIVED, Phase.ACCEPTED)).update(phase=Phase.LATE)
         crashing.moving("phase:late")
-    if ready.counts is not None:
-        store_counts(round_.base, participation.institution_id, ready.counts)
     outcome = "accepted" if counts else "late"
     entry = record(
         run, "update_ready",
@@ -79,8 +79,6 @@ def _check_ready(participation: Participation, ready: UpdateReady) -> None:
         )
     if ready.rows != participation.seat.rows:
         raise CountsInvalid(expected=f"the {participation.seat.rows} rows declared in the run's manifest", got=str(ready.rows))
-    if ready.counts is not None:
-        check_counts(run, participation.institution.slug, ready.counts, round_.base)
 
 
 # --------------------------------------------------------------------------- forming
@@ -95,14 +93,18 @@ def form_cohort(*, round_: Round) -> bool:
     ready = list(working.filter(ready_at__isnull=False).select_related("institution"))
     number, parameters = round_.cohorts.count() + 1, run.parameters or 0
     base = Base(round_.base.number, round_.base.digest)
-    noise = institution_terms(plan).noise_multiplier if plan.privacy.institution_dp else None
+    manifest, banks = parse(RunManifest, run.manifest["document"]), [row.institution.slug for row in ready]  # type: ignore[index]
+    purpose: Literal["update", "evaluation"] = "evaluation" if round_.only_counts else "update"
+    is_noised = plan.privacy.institution_dp is not None and purpose == "update"
+    noise = institution_terms(plan).noise_multiplier if is_noised else None
     terms = cohort_terms(
-        plan=plan, manifest=parse(RunManifest, run.manifest["document"]), manifest_digest=run.manifest_digest,  # type: ignore[index]
-        round_number=round_.number, attempt=round_.attempt, cohort=number, bases={row.institution.slug: base for row in ready},
-        segments=update_segments(
-            plan, parameters, len(ready), bound=_bound(run, parameters, len(ready)), noise_multiplier=noise
+        plan=plan, manifest=manifest, manifest_digest=run.manifest_digest, round_number=round_.number,
+        attempt=round_.attempt, cohort=number, bases=dict.fromkeys(banks, base),
+        segments=cohort_segments(
+            plan, manifest, banks, purpose=purpose, base_number=base.number, attempt=round_.attempt,
+            bound=_bound(run, parameters, len(ready)), noise_multiplier=noise,
         ),
-        noise_multiplier=noise,
+        noise_multiplier=noise, purpose=purpose,
     )
     moment = now()
     cohort = tables.Cohort.objects.create(

@@ -53,14 +53,16 @@ def resume_run(*, run: Run, user: Any, reason: str) -> Run:
     until = now() + timedelta(seconds=run.plan.document.schedule.deadline_s)
     if run.closing_at is not None:
         Run.objects.filter(pk=run.pk).update(deadline_at=until)
+    if last is not None and last.state == RoundState.OPEN:
+        Round.objects.filter(pk=last.pk, state=RoundState.OPEN).update(deadline_at=until)
+        last.cohorts.filter(stage__in=COHORT_LIVE).update(deadline_at=now() + run.plan.document.stage_timeout)
+    elif run.closing_at is not None:
+        pass  # nobody trains any more
     elif last is None or last.state == RoundState.PUBLISHED:
         base = run.last_version
         open_round(run=run, number=base.number + 1, attempt=1, base=base)
     elif last.state == RoundState.ABANDONED:
         open_round(run=run, number=last.number, attempt=last.attempt + 1, base=last.base)
-    else:
-        Round.objects.filter(pk=last.pk, state=RoundState.OPEN).update(deadline_at=until)
-        last.cohorts.filter(stage__in=COHORT_LIVE).update(deadline_at=now() + run.plan.document.stage_timeout)
     slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
     transaction.on_commit(lambda: live.call_to_work(slugs))
     return run

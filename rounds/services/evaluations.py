@@ -31,6 +31,10 @@ def accept_evaluation(*, identity: AgentIdentity, statement: Signed) -> Receipt:
         raise ManifestMismatch(expected=run.manifest_digest[:16], got=report.manifest_digest[:16])
     if run.state != RunState.RUNNING or run.closing_at is None:
         raise IllegalMove(expected="a run whose closing evaluation is open", got=run.state)
+    if run.plan.document.privacy.secure_aggregation is not None:
+        raise IllegalMove(
+            expected="counts that are masked, as the plan says", got="a bank's own", action="Do not send them again unmasked."
+        )
     version = run.last_version
     check_counts(run, identity.institution_slug, report.counts, version)
     store_counts(version, identity.institution_id, report.counts)

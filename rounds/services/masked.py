@@ -57,7 +57,8 @@ def take_masked(identity: AgentIdentity, participation: Participation, manifest:
     if manifest.masked is not None:
         cohort = _cohort(participation, parse(MaskedInput, manifest.masked.document))
         take(cohort, identity, manifest.masked)
-        book_masked(participation.round, participation.institution, cohort.rid)
+        if not cohort.round.only_counts:
+            book_masked(participation.round, participation.institution, cohort.rid)
 
 
 def take(cohort: Cohort, identity: AgentIdentity, statement: Signed) -> Collector:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from clientagent.wire.messages import EvaluationCounts
+from dataclasses import dataclass
+
+from clientagent.wire.messages import EvaluationCounts, SplitCounts
+from clientagent.wire.metrics import from_sparse, merge_small, to_sparse
 from rounds.models import Evaluation, ModelVersion
 from rounds.selectors.metrics import pooled_figures
 
@@ -24,6 +27,34 @@ def pool_version(version: ModelVersion) -> None:
     loss = pooled["validation"]["loss"]
     ModelVersion.objects.filter(pk=version.pk, pooled__isnull=True).update(pooled=pooled, validation_loss=loss)
     version.pooled, version.validation_loss = pooled, loss
+
+
+@dataclass(frozen=True)
+class OpenedCounts:
+    """The one sum of counts that secure aggregation opened, over so many ``banks``."""
+
+    counts: EvaluationCounts
+    banks: int
+
+
+def pool_opened(version: ModelVersion, opened: OpenedCounts) -> None:
+    """Pool what a cohort counted, its small bins merged; no bank's own counts were ever here."""
+    plan = version.run.plan.document
+    if opened.banks < plan.privacy.min_banks or version.pooled is not None:
+        return
+    bins, cell = plan.evaluation.bins, plan.privacy.min_cell
+    counts = opened.counts.model_copy(update={
+        "validation": _merged(opened.counts.validation, bins, cell), "holdout": _merged(opened.counts.holdout, bins, cell),
+    })
+    pooled = pooled_figures([counts], bins) | {"banks": opened.banks, "sums": counts.model_dump(mode="json")}
+    loss = pooled["validation"]["loss"]
+    ModelVersion.objects.filter(pk=version.pk, pooled__isnull=True).update(pooled=pooled, validation_loss=loss)
+    version.pooled, version.validation_loss = pooled, loss
+
+
+def _merged(split: SplitCounts, bins: int, min_cell: int) -> SplitCounts:
+    merged = merge_small(from_sparse(split, bins), min_cell)
+    return SplitCounts(rows=split.rows, loss_sum=split.loss_sum if merged.any() else 0.0, bins=to_sparse(merged))
 
 
 def _window(version: ModelVersion) -> list[Evaluation]:

@@ -25,7 +25,7 @@ from rounds.services.buffer import aggregation_manifest, in_manifest_order, note
 from rounds.services.cohorts import note_stage
 from rounds.services.masked import is_masked
 from rounds.services.moves import hint_after_commit, lock_round, lock_run, move_cohort, move_round, move_run, record
-from rounds.services.pooling import pool_version
+from rounds.services.pooling import OpenedCounts, pool_opened, pool_version
 from rounds.services.registry import register
 
 LEASE_S = 30.0
@@ -36,6 +36,7 @@ class Aggregated:
     """What came of a closed round: blobs, in the store already, of the next version and of the server's vectors beside it.
 
     ``mean_digest``: the opened mean that stood for masked updates. ``noise_digest``: what the privacy of banks added to their sum.
+    ``counts``: of the round's base, where masked updates brought them along.
     """
 
     digest: str
@@ -45,12 +46,14 @@ class Aggregated:
     geometry: Geometry
     mean_digest: str = ""
     noise_digest: str = ""
+    counts: OpenedCounts | None = None
 
 
-def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Round:
+def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion, only_counts: bool = False) -> Round:
     """Open an attempt at a round, in the caller's transaction.
 
     Sync: with one signed WorkOrder for every bank on the roster. Async: banks take their orders when they are free.
+    ``only_counts``: nobody trains; the banks' counts of the base are summed under masks.
     """
     plan = run.plan.document
     seats = list(run.seats.filter(state=Seat.State.SEATED).select_related("institution"))
@@ -58,12 +61,12 @@ def open_round(*, run: Run, number: int, attempt: int, base: ModelVersion) -> Ro
     round_ = Round.objects.create(
         run=run, number=number, attempt=attempt, base=base, opened_at=opened,
         needed=plan.schedule.buffer if run.is_async else plan.needed(len(seats)),
-        deadline_at=opened + timedelta(seconds=plan.schedule.deadline_s),
+        deadline_at=opened + timedelta(seconds=plan.schedule.deadline_s), only_counts=only_counts,
     )
     if not run.is_async:
         _invite(round_, seats)
-    taken_in = take_in(round_)
-    record(run, "round_opened", {
+    taken_in = 0 if only_counts else take_in(round_)
+    record(run, "closing_evaluation_opened" if only_counts else "round_opened", {
         "round": number, "attempt": attempt, "base_number": base.number, "base_digest": base.digest, "needed": round_.needed,
         "deadline_utc": utc(round_.deadline_at), "taken_in": taken_in,
     })
@@ -78,7 +81,8 @@ def _invite(round_: Round, seats: list[Seat]) -> None:
     Participation.objects.bulk_create(
         Participation(
             round=round_, seat=seat, institution=seat.institution, slot=round_.attempt, bytes_total=base.bytes,
-            order=work_order(run, seat, round_=round_, base=base, kind="train"), epochs=run.plan.document.training.epochs,
+            order=work_order(run, seat, round_=round_, base=base, kind="evaluate" if round_.only_counts else "train"),
+            epochs=0 if round_.only_counts else run.plan.document.training.epochs,
         )
         for seat in seats
     )
@@ -174,6 +178,8 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
         parent=round_.base, round=round_, clip=next_clip(round_),
     )
     _note_geometry(round_, done)
+    if done.counts is not None:
+        pool_opened(round_.base, done.counts)
     record(run, "version_published", {"number": version.number, "digest": done.digest, "parent_digest": round_.base.digest,
                                       "round": round_.number, "aggregation_digest": round_.aggregation_digest,
                                       "state_digest": done.state_digest, "mean_digest": done.mean_digest or None,
@@ -184,6 +190,21 @@ def publish_version(*, round_: Round, done: Aggregated) -> ModelVersion | None:
         open_round(run=run, number=round_.number + 1, attempt=1, base=version)
     hint_after_commit(run)
     return version
+
+
+@transaction.atomic(durable=True)
+def publish_counts(*, round_: Round, counts: OpenedCounts | None) -> bool:
+    """End the closing evaluation with the sum that was opened; None where it contradicts itself. False when somebody was first."""
+    round_ = lock_round(round_)
+    if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.PUBLISH, published_at=now()):
+        return False
+    if counts is not None:
+        pool_opened(round_.base, counts)
+    record(round_.run, "counts_opened", {
+        "round": round_.number, "number": round_.base.number, "banks": counts.banks if counts else 0,
+    })
+    hint_after_commit(round_.run)
+    return True
 
 
 def _name_blobs(done: Aggregated) -> None:
@@ -225,6 +246,10 @@ def _begin_closing(run: Run) -> None:
     Participation.objects.filter(round__run=run, phase__in=WORKING).update(phase=Phase.DROPPED)
     deadline = now() + timedelta(seconds=run.plan.document.schedule.deadline_s)
     Run.objects.filter(pk=run.pk).update(closing_at=now(), deadline_at=deadline)
+    if is_masked(run) and run.plan.document.evaluation.every:
+        last = run.last_version
+        open_round(run=run, number=last.number + 1, attempt=1, base=last, only_counts=True)
+        return
     slugs = list(run.seats.filter(state=Seat.State.SEATED).values_list("institution__slug", flat=True))
     transaction.on_commit(lambda: live.call_to_work(slugs))
 
@@ -239,8 +264,8 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
     if not run.is_async:
         round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
     record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
-    if run.state != RunState.RUNNING:
-        pass  # a stopped run opens nothing
+    if run.state != RunState.RUNNING or round_.only_counts:
+        pass  # a stopped run opens nothing, and the result does not wait for a second closing evaluation
     elif round_.attempt >= attempts:
         move_run(run, RunEvent.PAUSE, reason=reason)
         record(run, "run_paused", {"reason": reason})
@@ -258,7 +283,7 @@ def give_up_round(*, round_: Round, reason: str) -> bool:
         return False
     run = round_.run
     record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
-    if run.state == RunState.RUNNING:
+    if run.state == RunState.RUNNING and not round_.only_counts:
         move_run(run, RunEvent.PAUSE, reason=reason)
         record(run, "run_paused", {"reason": reason})
     hint_after_commit(run)

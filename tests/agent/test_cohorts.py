@@ -24,11 +24,15 @@ from clientagent.wire.masking import (
     Collector,
     Stage,
     array_reader,
+    cohort_segments,
     cohort_terms,
+    count_segments,
     dequantise,
     open_sum,
+    pooled_evaluation,
     quantise,
     remaining_masks,
+    require_single_opening,
     update_segments,
 )
 from clientagent.wire.plan import Plan
@@ -70,13 +74,17 @@ class Room:
     plan: Plan = PLAN
     manifest: m.RunManifest = MANIFEST
     noise: float | None = None
+    base_number: int = 0
     plain: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.collector = Collector(cohort_terms(
-            plan=self.plan, manifest=self.manifest, manifest_digest=DIGEST, round_number=1, attempt=self.attempt,
-            bases=dict.fromkeys(BANKS, BASE), noise_multiplier=self.noise,
-            segments=update_segments(self.plan, LAYOUT.parameters, len(BANKS), noise_multiplier=self.noise),
+            plan=self.plan, manifest=self.manifest, manifest_digest=DIGEST, round_number=self.base_number + 1, attempt=self.attempt,
+            bases=dict.fromkeys(BANKS, Base(self.base_number, BASE.digest)), noise_multiplier=self.noise,
+            segments=cohort_segments(
+                self.plan, self.manifest, BANKS, purpose="update", base_number=self.base_number, attempt=self.attempt,
+                noise_multiplier=self.noise,
+            ),
         ))
         for i, bank in enumerate(BANKS):
             self._prepare(bank, np.random.default_rng(self.seed + i).normal(size=LAYOUT.parameters).astype(np.float32))
@@ -86,7 +94,8 @@ class Room:
         write_atomic(home.key_path, key.to_pem())
         self.plain[bank] = update
         ready = UpdateReady(
-            run=RUN, manifest_digest=DIGEST, round=1, attempt=self.attempt, base_number=0, base_digest="c" * 64, institution=bank,
+            run=RUN, manifest_digest=DIGEST, round=self.base_number + 1, attempt=self.attempt, base_number=self.base_number,
+            base_digest="c" * 64, institution=bank,
             agent_id=RUN, rows=100, steps=1, training_s=0.1, plain_bytes=LAYOUT.file_bytes, environment=ENVIRONMENT,
         )
         self.seat(bank).work.wait_to_be_masked(pack(update, LAYOUT), sign_document(ready, key))
@@ -97,14 +106,16 @@ class Room:
         own = next(entry for entry in self.manifest.roster if entry.institution == bank)
         folder = home.run(RUN)
         order = m.WorkOrder(
-            kind="train", run=RUN, institution=bank, manifest_digest=DIGEST, round=1, attempt=self.attempt, base_number=0,
-            base_digest="c" * 64, base_bytes=LAYOUT.file_bytes, evaluate=False, deadline_utc="2099-01-01T00:00:00Z",
+            kind="train", run=RUN, institution=bank, manifest_digest=DIGEST, round=self.base_number + 1, attempt=self.attempt,
+            base_number=self.base_number, base_digest="c" * 64, base_bytes=LAYOUT.file_bytes, evaluate=False,
+            deadline_utc="2099-01-01T00:00:00Z",
         )
-        return Seat(home, Terms(self.plan, None, self.manifest, own, LAYOUT, folder), order, folder.work(1, self.attempt))
+        work = folder.work(self.base_number + 1, self.attempt)
+        return Seat(home, Terms(self.plan, None, self.manifest, own, LAYOUT, folder), order, work)
 
     def notice(self, bank: str, **changes: Any) -> CohortNotice:
         said = CohortNotice(
-            run=RUN, manifest_digest=DIGEST, round=1, attempt=self.attempt, cohort=1, rid=self.collector.cohort.rid,
+            run=RUN, manifest_digest=DIGEST, round=self.base_number + 1, attempt=self.attempt, cohort=1, rid=self.collector.cohort.rid,
             institution=bank, stage=str(self.collector.stage), content=self.collector.notice(bank),
             deadline_utc="2099-01-01T00:00:00Z",
         )
@@ -232,7 +243,7 @@ def test_after_an_answer_the_other_secret_is_asked_in_vain(room: Room) -> None:
 def test_an_update_of_an_earlier_attempt_from_the_same_base_is_not_trained_again(room: Room) -> None:
     seat = room.seat("north")
     order = seat.order.model_copy(update={"attempt": 2})
-    data, said = trained_before(seat.terms.folder.attempts(1), order)
+    data, said, _ = trained_before(seat.terms.folder.attempts(1), order)
     assert (data, said.attempt) == (pack(room.plain["north"], LAYOUT), 2)
     assert trained_before(seat.terms.folder.attempts(1), order.model_copy(update={"base_digest": "e" * 64})) is None
     seat.work.plain_path.write_bytes(data[:-1])
@@ -369,3 +380,83 @@ def test_terms_with_less_noise_than_the_plan_promises_are_refused(tmp_path: Path
     room = noised_room(tmp_path)
     offered = room.collector.terms.model_copy(update=change)
     refused(room, "north", CohortMismatch, content=offered, rid=digest_of(offered))
+
+
+# ------------------------------------------------------------------ counts under masks
+def split_of(bank: str) -> m.SplitCounts:
+    rows = 5 + BANKS.index(bank)
+    return m.SplitCounts(rows=rows, loss_sum=2.5, bins=[(10, rows - 3, 0), (700, 1, 2)])
+
+
+def counting_room(folder: Path, **changes: Any) -> Room:
+    """Round 2: version 1 is counted by the banks whose updates start from it."""
+    room = Room(folder, **{"base_number": 1, **changes})
+    for bank in BANKS:
+        counts = m.EvaluationCounts(number=1, version_digest="c" * 64, validation=split_of(bank), holdout=split_of(bank))
+        room.seat(bank).work.keep_counts(counts)
+    return room
+
+
+def test_counts_of_the_base_leave_beside_the_update_and_only_their_sum_is_opened(tmp_path: Path) -> None:
+    room = counting_room(tmp_path).until(Stage.DONE)
+    cohort = room.collector.cohort
+    readers = [array_reader(room.vector(bank)) for bank in BANKS]
+    sums: dict[str, Any] = {segment.name: [] for segment in cohort.terms.segments}
+    for block in open_sum(cohort.ring, readers, remaining_masks(room.collector)):
+        sums[block.segment.name].extend(block.integers.tolist())
+    pooled = pooled_evaluation({name: np.array(values) for name, values in sums.items()}, count_segments(cohort.terms.segments))
+    assert pooled["holdout"].rows == 5 + 6 + 7 + 8
+    assert pooled["holdout"].bins == [(10, 14, 0), (700, 4, 8)]
+    plain = sum(quantise(room.plain[bank], cohort.terms.segments[0], factor=cohort.factor_of(bank)).integers for bank in BANKS)
+    assert sums["update"] == plain.tolist()
+    opened = room.seat("north").home.opened()[0]
+    assert set(opened.parts) == {"update", "counts"}
+
+
+@pytest.mark.parametrize("change", ["no counts", "other bins", "small"])
+def test_terms_that_would_have_us_count_otherwise_are_refused(tmp_path: Path, change: str) -> None:
+    room = counting_room(tmp_path)
+    terms = room.collector.terms
+    narrow = [segment.model_copy(update={"bound": 1.0}) if segment.name == "holdout.bins" else segment for segment in terms.segments]
+    few = [segment.model_copy(update={"values": 2}) if segment.name.endswith("bins") else segment for segment in terms.segments]
+    offered = terms.model_copy(update={"segments": {"no counts": terms.segments[:1], "other bins": few, "small": narrow}[change]})
+    refused(room, "north", CohortMismatch, content=offered, rid=digest_of(offered))
+
+
+def opened_of(parts: dict[str, str], survivors: list[str], purpose: str = "update") -> Opened:
+    return Opened(
+        rid="1" * 64, purpose=purpose, run=RUN, base_number=1, base_digest="c" * 64, survivors=survivors,
+        plain_digest=parts.get("update"), counts_digest=parts.get("counts"),
+    )
+
+
+@pytest.mark.parametrize(("before", "now", "refuses"), [
+    (opened_of({"update": "a" * 64}, BANKS), opened_of({"counts": "b" * 64}, BANKS[:3], "evaluation"), False),
+    (opened_of({"update": "a" * 64, "counts": "b" * 64}, BANKS), opened_of({"counts": "b" * 64}, BANKS[:3], "evaluation"), True),
+    (opened_of({"update": "a" * 64, "counts": "b" * 64}, BANKS), opened_of({"counts": "b" * 64}, BANKS, "evaluation"), False),
+    (opened_of({"counts": "b" * 64}, BANKS, "evaluation"), opened_of({"counts": "d" * 64}, BANKS, "evaluation"), True),
+    (opened_of({"update": "a" * 64}, BANKS), opened_of({"update": "a" * 64, "counts": "b" * 64}, BANKS), False),
+])  # fmt: skip
+def test_counts_of_a_base_are_opened_once_beside_updates_or_alone(before: Opened, now: Opened, refuses: bool) -> None:
+    if refuses:
+        with pytest.raises(UnmaskRefused):
+            require_single_opening([before], now, may_reopen=False)
+    require_single_opening([before], now, may_reopen=refuses)
+
+
+def test_a_bank_that_has_lost_its_counts_says_so(tmp_path: Path) -> None:
+    room = counting_room(tmp_path).until(Stage.MASKED)
+    (room.seat("north").work.path / "counts.json").unlink()
+    with pytest.raises(RoundUnknown, match="counts of version 1"):
+        word_of(room.seat("north"), room.notice("north"))
+
+
+def test_fresh_noise_opens_updates_again_but_never_counts(tmp_path: Path) -> None:
+    room = counting_room(tmp_path, plan=NOISED, manifest=EQUAL, noise=ENOUGH).until(Stage.UNMASK)
+    for bank in BANKS:
+        room.word(bank)
+    repeated = counting_room(tmp_path, attempt=2, plan=NOISED, manifest=EQUAL, noise=ENOUGH)
+    assert [segment.name for segment in repeated.collector.terms.segments] == ["update"]
+    repeated.until(Stage.DONE, silent=("west",))
+    parts = [sorted(opened.parts) for opened in room.seat("north").home.opened()]
+    assert parts == [["counts", "update"], ["update"]]

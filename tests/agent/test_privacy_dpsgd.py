@@ -15,7 +15,7 @@ from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
 from clientagent.privacy.clipped import ClippedSum, clip_factors
 from clientagent.privacy.dense import DenseGradients
-from clientagent.privacy.dpsgd import draw, train_privately
+from clientagent.privacy.dpsgd import draw, draw_steps, noise_steps, train_privately
 from clientagent.privacy.steps import AdamSteps
 from clientagent.wire.errors import NotFinite, PlanUnsupported
 from clientagent.wire.privacy.stream import Stream
@@ -247,3 +247,25 @@ def test_training_on_no_rows_is_noise_alone():
     )  # fmt: skip
     assert np.linalg.norm(trained.update) > 0
     assert trained.clip_share == 0
+
+
+# ------------------------------------------------------------- several steps at once
+@settings(max_examples=30, deadline=None)
+@given(steps=st.integers(1, 40), rows=st.integers(1, 5000), rate=st.sampled_from([0.001, 0.05, 0.7, 1.0]))
+def test_rows_drawn_for_many_steps_are_those_drawn_for_each(steps, rows, rate):
+    one, many = Stream(bytes(32)), Stream(bytes(32))
+    together = list(draw_steps(steps, rows, rate, many))
+    assert len(together) == steps
+    for found in together:
+        assert np.array_equal(found, draw(rows, rate, one))
+
+
+@pytest.mark.parametrize(("steps", "parameters"), [(500, 21), (3, 70_000), (7, 1)])
+def test_every_step_gets_noise_of_its_own_of_the_stated_size(steps, parameters):
+    deviation = np.linspace(0.5, 2.0, parameters)
+    noises = list(noise_steps(steps, deviation, Stream(bytes(32))))
+    assert [noise.shape for noise in noises] == [(parameters,)] * steps
+    scaled = np.concatenate(noises) / np.tile(deviation, steps)
+    assert len(np.unique(scaled)) == steps * parameters
+    if steps * parameters > 1000:
+        assert np.std(scaled) == pytest.approx(1.0, rel=0.03)

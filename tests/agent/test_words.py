@@ -48,6 +48,22 @@ def test_help_and_refusals_are_chinese_for_whoever_reads_chinese(tmp_path):
     assert "请先注册：fedagent enrol URL --code CODE。" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "english"),
+    [
+        (["verify"], "Missing argument"), (["verify", "--nope"], "No such option"),
+        (["run", "--until-idle", "soon"], "Invalid value for"), (["dance"], "No such command"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_told_in_the_same_language(arguments, english):
+    told, said = (fedagent(*arguments, FEDAGENT_LANG=one) for one in ("en", "zh"))
+    assert (told.returncode, said.returncode) == (2, 2)
+    assert english in told.stderr
+    assert english not in said.stderr
+    assert "Try 'fedagent" not in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_json_is_the_same_in_both_languages(tmp_path):
     english, chinese = (fedagent("status", "--json", "--home", tmp_path, FEDAGENT_LANG=one) for one in ("en", "zh"))
     assert json.loads(english.stdout) == json.loads(chinese.stdout)

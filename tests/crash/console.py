@@ -130,7 +130,7 @@ def look(run: str) -> dict[str, Any]:
     from rounds.models import Participation, Run
 
     row = Run.objects.get(pk=run)
-    rounds = row.rounds.order_by("number", "attempt")
+    rounds = row.rounds.filter(only_counts=False).order_by("number", "attempt")
     last = rounds.last()
     phases = Participation.objects.filter(round=last).values_list("institution__slug", "phase") if last else []
     return {
@@ -224,7 +224,7 @@ def _opened(round_: Any) -> Any:
     collector = collector_of(round_.cohorts.get(stage="done"))
     vectors = [np.frombuffer(b"".join(blobs.read(digest)), "<u4") for digest in collector.inputs.values()]
     blocks = open_sum(collector.cohort.ring, [array_reader(vector) for vector in vectors], remaining_masks(collector))
-    total = np.concatenate([block.values for block in blocks])
+    total = np.concatenate([block.values for block in blocks if block.segment.name == "update"])
     return (total / collector.cohort.divisor_of(collector.survivors)).astype(np.float32).astype(np.float64)
 
 

@@ -25,7 +25,7 @@ from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
 from clientagent.wire.errors import NotFinite, PortalUnreachable, Refusal
-from clientagent.wire.masking import UPDATE, Party, quantise
+from clientagent.wire.masking import UPDATE, Party, count_segments, evaluation_integers, quantise
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Document, Signed, parse, sign_document
 from clientagent.wire.tensors import pack
@@ -67,7 +67,7 @@ class LightAgent:
         self.is_busy = False
         self._outbox: dict[tuple[str, int, int], Signed] = {}
         self._said: dict[bytes, Signed] = {}
-        self._plain: dict[tuple[str, int, int], tuple[UpdateReady, Any]] = {}
+        self._plain: dict[tuple[str, int, int], tuple[UpdateReady, messages.WorkOrder, Any]] = {}
         self._parties: dict[str, Party] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -171,14 +171,13 @@ class LightAgent:
 
     # ------------------------------------------------------------------ in a cohort
     def _ready(self, order: messages.WorkOrder, plan: Plan, inputs: int) -> messages.ReceiptAnswer:
-        counts = self._counts(order) if order.evaluate else None
         ready = UpdateReady(
             run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
             base_number=order.base_number, base_digest=order.base_digest, institution=self.slug,
             agent_id=self.portal.identity.agent_id, rows=self.rows, steps=3, training_s=0.1, plain_bytes=1000,
-            counts=counts, environment=ENVIRONMENT,
+            environment=ENVIRONMENT,
         )
-        self._plain[order.run, order.round, order.attempt] = ready, self.difference(order, plan, inputs)
+        self._plain[order.run, order.round, order.attempt] = ready, order, self.difference(order, plan, inputs)
         return self.portal.ready(order.run, self._sign(ready))
 
     def _on_cohort_notice(self, signed: Signed) -> messages.WorkAnswer | None:
@@ -205,10 +204,12 @@ class LightAgent:
         return self.portal.speak(notice.run, notice.rid, said)
 
     def _masked(self, notice: CohortNotice, party: Party) -> messages.WorkAnswer | None:
-        ready, plain = self._plain[notice.run, notice.round, notice.attempt]
-        ring, factor = party.cohort.ring, party.cohort.factor_of(self.slug)
-        words = ring.encode({UPDATE: quantise(plain, ring.places[0].segment, factor=factor).integers})
-        party, masked = party.mask(words, identity=self.home.key)
+        ready, order, plain = self._plain[notice.run, notice.round, notice.attempt]
+        ring, factor, segments = party.cohort.ring, party.cohort.factor_of(self.slug), party.terms.segments
+        parts = {UPDATE: quantise(plain, segments[0], factor=factor).integers} if order.kind == "train" else {}
+        if count_segments(segments):
+            parts |= evaluation_integers(self._counts(order), self._terms(order.run)[0].evaluation.bins, segments)
+        party, masked = party.mask(ring.encode(parts), identity=self.home.key)
         self._parties[notice.rid] = party
         data = masked.tobytes()
         statement = self._sign(messages.UpdateManifest(
@@ -281,6 +282,9 @@ class LightAgent:
         return self.portal._post_statement(f"uploads/{state.id}/complete", body, "application/json", statement, run)
 
     def _evaluate(self, order: messages.WorkOrder) -> messages.ReceiptAnswer:
+        plan, manifest = self._terms(order.run)
+        if plan.privacy.secure_aggregation is not None:
+            return self._ready(order, plan, manifest.inputs)
         counts = self._counts(order)
         return self.portal.evaluation(order.run, self._sign(messages.EvaluationReport(
             run=order.run, manifest_digest=order.manifest_digest, institution=self.slug, counts=counts

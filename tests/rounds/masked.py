@@ -13,7 +13,17 @@ from django.http import HttpResponse
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
-from clientagent.wire.masking import Cohort, Party, Rotation, clip_of, is_rotated, noised, quantise
+from clientagent.wire.masking import (
+    Cohort,
+    Party,
+    Rotation,
+    clip_of,
+    count_segments,
+    evaluation_integers,
+    is_rotated,
+    noised,
+    quantise,
+)
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import Signed
@@ -29,22 +39,24 @@ class MaskedBank(ScriptedBank):
     party: Party | None = None
     plain: Array | None = None
     ready: UpdateReady | None = None
+    counts: messages.EvaluationCounts | None = None
+    only_counts: bool = False
     said: dict[str, Signed] = field(default_factory=dict)
 
     def train(self, run: models.Run, *, seed: int = 0) -> HttpResponse:
-        """Take the order that waits and say that an update from ``seed`` is ready."""
+        """Take the order that waits and say that an update from ``seed``, or counts alone, are ready."""
         run.refresh_from_db()
         order = self.work()
         assert order is not None
-        assert order["kind"] == "train"
+        self.only_counts = order["kind"] == "evaluate"
         self.plain, self.party = 0.1 * self.difference(run, seed), None
-        counts = messages.EvaluationCounts(
+        self.counts = messages.EvaluationCounts(
             number=order["base_number"], version_digest=order["base_digest"], validation=SPLIT, holdout=SPLIT
         )
         self.ready = UpdateReady(
             **{name: order[name] for name in ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest")},
             institution=self.slug, agent_id=str(self.bank.agent.pk), rows=self.rows, steps=3, training_s=0.1, plain_bytes=1000,
-            counts=counts if order["evaluate"] else None, environment=ENVIRONMENT,
+            environment=ENVIRONMENT,
         )
         return self.post("ready", self.ready)
 
@@ -101,7 +113,11 @@ class MaskedBank(ScriptedBank):
         return quantise(plain, segment, factor=self.cohort.factor_of(self.slug)).integers
 
     def vector(self) -> np.ndarray[Any, Any]:
-        return self.cohort.ring.encode({self.cohort.ring.places[0].segment.name: self.integers()})
+        segments = self.cohort.terms.segments
+        parts = {} if self.only_counts else {segments[0].name: self.integers()}
+        if count_segments(segments):
+            parts |= evaluation_integers(self.counts, self.plan.evaluation.bins, segments)
+        return self.cohort.ring.encode(parts)
 
     def masked_update(self, word: Signed, **changes: Any) -> tuple[Signed, bytes]:
         ready, data = self.ready, self.words.tobytes()
@@ -126,7 +142,7 @@ def masked(federation: Federation) -> Federation:
 
 def talk(federation: Federation, *, silent: Collection[str] = (), until: str | None = None) -> None:
     """Let every bank but the ``silent`` ones answer until nobody is asked any more, or the cohort is in stage ``until``."""
-    while federation.advance().closing_at is None:
+    while federation.advance().state == "running":
         cohort = models.Cohort.objects.order_by("pk").last()
         if until is not None and cohort is not None and cohort.stage == until:
             return
@@ -144,10 +160,8 @@ def ready(federation: Federation, *, seed: int = 0, silent: Collection[str] = ()
 
 
 def finish_masked(federation: Federation) -> models.Run:
-    """All rounds with all banks, then the closing evaluation."""
-    while federation.run.state == "running" and federation.run.closing_at is None:
+    """All rounds with all banks, the closing evaluation among them."""
+    while federation.run.state == "running":
         ready(federation, seed=7 * federation.run.versions.count())
         talk(federation)
-    for bank in federation.banks:
-        assert bank.evaluate(bank.work()).status_code == 200
-    return federation.advance()
+    return federation.run

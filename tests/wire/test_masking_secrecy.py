@@ -11,11 +11,11 @@ from Crypto.Protocol.SecretSharing import Shamir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clientagent.wire.masking import Stage, Words, keys, reals, remaining_masks, sharing
+from clientagent.wire.masking import Stage, Words, evaluation_segments, keys, reals, remaining_masks, sharing
 from clientagent.wire.masking.streams import Stream, derive, scratch
-from clientagent.wire.secure_messages import UnmaskAnswer
+from clientagent.wire.secure_messages import Segment, UnmaskAnswer
 from clientagent.wire.signing import parse
-from tests.wire.cohorts import NAMES, Rehearsal, identity_of, random_vectors, rehearse, terms_for
+from tests.wire.cohorts import NAMES, Rehearsal, identity_of, random_vectors, rehearse, small, terms_for
 
 
 def keystream(key: bytes, words: int) -> Words:
@@ -49,11 +49,20 @@ def without_what_the_portal_can_open(rehearsal: Rehearsal) -> dict[str, Words]:
     return residual
 
 
-@given(st.integers(3, 5), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=15, deadline=None)
-def test_every_set_of_inputs_with_the_same_sum_explains_what_the_portal_holds(parties: int, drops: bool, seed: int) -> None:
+def layouts(parties: int) -> dict[str, list[Segment]]:
+    """What a cohort may sum: updates, updates with noise beside counts of the base, counts alone."""
+    counts = evaluation_segments(10, most_rows={"validation": 100, "holdout": 3000}, parties=parties)
+    noised = reals("update", 5, bound=0.5, parties=parties, noise_std=1.5)
+    return {"updates": small(parties), "noised and counted": [noised, *counts], "counts": counts}
+
+
+@given(st.integers(3, 5), st.booleans(), st.sampled_from(sorted(layouts(3))), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_every_set_of_inputs_with_the_same_sum_explains_what_the_portal_holds(
+    parties: int, drops: bool, layout: str, seed: int
+) -> None:
     """For other inputs x' with the same sum there are pair masks p', of the same distribution, with the very same transcript."""
-    terms = terms_for(parties + 1, parties, min_cohort=3)
+    terms = terms_for(parties + 1, parties, min_cohort=3, segments=layouts(parties + 1)[layout])
     gone = {NAMES[parties]: Stage.MASKED} if drops else {}
     rehearsal = Rehearsal(terms, random_vectors(terms, seed)[1], gone).run()
     survivors, ring = rehearsal.collector.survivors, rehearsal.collector.cohort.ring

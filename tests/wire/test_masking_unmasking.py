@@ -236,6 +236,6 @@ def test_the_same_survivors_with_the_same_input_may_be_opened_again() -> None:
     before = _unmask(first, request).opened
     second = rehearse(terms_for(attempt=2)).run(until=Stage.UNMASK)
     assert _unmask(second, second.collector.notice(ME), previous=(before,)).answer is not None
-    other = replace(second.parties[ME], plain_digest="f" * 64)
+    other = replace(second.parties[ME], update_digest="f" * 64)
     with pytest.raises(UnmaskRefused):
         other.unmask(second.collector.notice(ME), identity=MINE, previous=[before])

@@ -9,20 +9,29 @@ refuses service, and what the sum itself tells.
 from clientagent.wire.masking.cohort import Cohort, fewest_in_sum, threshold_for
 from clientagent.wire.masking.collector import Collector, Stage
 from clientagent.wire.masking.encoding import UPDATE_BOUND, Quantised, counts, dequantise, quantise, reals
-from clientagent.wire.masking.layout import UPDATE, bound_offered, is_rotated, rotated_bound, update_segments
+from clientagent.wire.masking.layout import (
+    UPDATE,
+    bound_offered,
+    cohort_segments,
+    is_counted,
+    is_rotated,
+    rotated_bound,
+    update_segments,
+)
 from clientagent.wire.masking.opening import Mask, SumBlock, array_reader, file_reader, open_sum, remaining_masks
 from clientagent.wire.masking.party import Party
 from clientagent.wire.masking.releases import require_single_opening
 from clientagent.wire.masking.ring import Ring, Words
 from clientagent.wire.masking.rotation import Rotation
 from clientagent.wire.masking.shares import clip_of, noised
-from clientagent.wire.masking.tallies import evaluation_integers, evaluation_segments, pooled_evaluation
+from clientagent.wire.masking.tallies import count_segments, evaluation_integers, evaluation_segments, pooled_evaluation
 from clientagent.wire.masking.terms import Base, cohort_terms
 
 __all__ = [
     "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "UPDATE",
-    "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "clip_of", "cohort_terms", "counts", "dequantise",
-    "evaluation_integers", "evaluation_segments", "fewest_in_sum", "file_reader", "is_rotated", "noised", "open_sum",
+    "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "clip_of", "cohort_segments", "cohort_terms",
+    "count_segments", "counts", "dequantise",
+    "evaluation_integers", "evaluation_segments", "fewest_in_sum", "file_reader", "is_counted", "is_rotated", "noised", "open_sum",
     "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "rotated_bound",
     "threshold_for", "update_segments",
 ]

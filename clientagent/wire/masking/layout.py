@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 from clientagent.wire.errors import CohortMismatch
 from clientagent.wire.masking.encoding import UPDATE_BOUND, reals
 from clientagent.wire.masking.rotation import Rotation
 from clientagent.wire.masking.shares import noised_segment
+from clientagent.wire.masking.tallies import evaluation_segments
+from clientagent.wire.messages import RunManifest
 from clientagent.wire.plan import Plan
 from clientagent.wire.secure_messages import Segment
 
@@ -17,6 +20,32 @@ ROTATED = "update.rotated"
 TAILS = 8.0
 """Standard deviations of a rotated coordinate that have room. Rotation spreads evenly within 4096 coordinates only, and one layer may
 move more than another."""
+
+
+def is_counted(plan: Plan, base_number: int, attempt: int) -> bool:
+    """Whether the banks' counts of the base go with their updates in this attempt at a round.
+
+    Counts carry no noise for banks, so under institution_dp, where another attempt needs nobody's consent, only the first has them.
+    """
+    every = plan.evaluation.every
+    is_due = bool(every and base_number and base_number % every == 0)
+    return is_due and (attempt == 1 or plan.privacy.institution_dp is None)
+
+
+def cohort_segments(
+    plan: Plan, manifest: RunManifest, banks: Collection[str], *, purpose: Literal["update", "evaluation"], base_number: int,
+    attempt: int, bound: float | None = None, noise_multiplier: float | None = None,
+) -> list[Segment]:
+    """Room for what a cohort of these banks sums: their updates, their counts of the base, or both. Raises as ``update_segments``."""
+    parties = len(banks)
+    update = [] if purpose == "evaluation" else update_segments(
+        plan, manifest.parameters, parties, bound=bound, noise_multiplier=noise_multiplier
+    )  # fmt: skip
+    if purpose == "update" and not is_counted(plan, base_number, attempt):
+        return update
+    members = [entry for entry in manifest.roster if entry.institution in banks]
+    most = {"validation": max(entry.validation_rows for entry in members), "holdout": max(entry.holdout_rows for entry in members)}
+    return [*update, *evaluation_segments(plan.evaluation.bins, most_rows=most, parties=parties)]  # type: ignore[arg-type]
 
 
 def update_segments(

@@ -31,6 +31,7 @@ from clientagent.wire.masking.keys import Entropy
 from clientagent.wire.masking.releases import require_single_opening
 from clientagent.wire.masking.ring import WORD, Words
 from clientagent.wire.masking.streams import Stream, scratch
+from clientagent.wire.masking.tallies import count_segments
 from clientagent.wire.secure_messages import (
     CohortTerms,
     ConsistencySignature,
@@ -68,6 +69,8 @@ class Party:
     inbox_digest: str = ""
     masked: Signed | None = None
     plain_digest: str = ""
+    update_digest: str = ""
+    counts_digest: str = ""
     consistency: Signed | None = None
     answer: Signed | None = None
 
@@ -194,7 +197,17 @@ class Party:
             rid=self.cohort.rid, institution=self.institution, keys_digest=self._keys_digest, dealers=dealers,
             words=len(masked), digest=_sha256(masked),
         )
-        return replace(self, masked=sign_document(document, identity), plain_digest=plain_digest), masked
+        update, counts = self._parts(vector)
+        return replace(
+            self, masked=sign_document(document, identity), plain_digest=plain_digest,
+            update_digest=_sha256(update) if len(update) else "", counts_digest=_sha256(counts) if len(counts) else "",
+        ), masked
+
+    def _parts(self, vector: Words) -> tuple[Words, Words]:
+        """The words before the counts of the base, and those of the counts."""
+        counts = {segment.name for segment in count_segments(self.terms.segments)}
+        start = next((place.start for place in self.cohort.ring.places if place.segment.name in counts), len(vector))
+        return vector[:start], vector[start:]
 
     def _streams(self, dealers: Iterable[str]) -> Iterator[Stream]:
         """y_u = x_u + PRG(b_u) + sum over v > u of PRG(s_uv) - sum over v < u of PRG(s_uv)."""
@@ -248,7 +261,8 @@ class Party:
         base = self.cohort.members[self.institution]
         return Opened(
             rid=self.cohort.rid, purpose=self.terms.purpose, run=self.terms.run, base_number=base.base_number,
-            base_digest=base.base_digest, survivors=list(told.inputs), plain_digest=self.plain_digest,
+            base_digest=base.base_digest, survivors=list(told.inputs), plain_digest=self.update_digest or None,
+            counts_digest=self.counts_digest or None,
         )
 
     # ------------------------------------------------------------- what we know

@@ -13,14 +13,21 @@ def require_single_opening(previous: Collection[Opened], now: Opened, *, may_reo
 
     A base version is the same when run and number are, or when its weights are, in whatever run. The same survivors with the
     same input sum to the same number, which is no news. As every bank answers once, and any two groups of ``threshold`` banks
-    meet in an honest one, no second sum of a base version can be opened behind its back.
+    meet in an honest one, no second sum of a base version can be opened behind its back. Counts of the base are held against counts,
+    whether they came beside updates or alone, and updates against updates.
     """
     for before in previous:
         same_base = (before.run, before.base_number) == (now.run, now.base_number) or before.base_digest == now.base_digest
-        same_sum = (before.survivors, before.plain_digest) == (now.survivors, now.plain_digest)
-        if before.purpose == now.purpose and same_base and not same_sum and not may_reopen:
+        if same_base and _clash(before, now) and not may_reopen:
             raise UnmaskRefused(
                 expected=f"one opened sum of base {now.base_digest[:16]}",
                 got=f"a second, over {len(now.survivors)} banks where {len(before.survivors)} were opened before",
                 action="Let the agent draw fresh noise and charge it, or let the operator consent.",
             )
+
+
+def _clash(before: Opened, now: Opened) -> bool:
+    """Whether some part of both sums was of the same kind, and not the same sum."""
+    return any(
+        part in now.parts and (before.survivors, digest) != (now.survivors, now.parts[part]) for part, digest in before.parts.items()
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,12 @@ LOSS_PER_ROW = 1000.0
 LOSS_BITS = 50
 
 
+def count_segments(segments: Sequence[Segment]) -> list[Segment]:
+    """Those of a cohort's segments that hold counts."""
+    names = {f"{split}.{part}" for split in SPLITS for part in ("rows", "bins", "loss")}
+    return [segment for segment in segments if segment.name in names]
+
+
 def evaluation_segments(bins: int, *, most_rows: Mapping[Split, int], parties: int) -> list[Segment]:
     """Room for each split's rows, good and bad customers by bin, and summed loss. ``most_rows`` of any one bank's split."""
     segments = []
@@ -33,7 +39,7 @@ def evaluation_segments(bins: int, *, most_rows: Mapping[Split, int], parties: i
     return segments
 
 
-def evaluation_integers(report: EvaluationCounts, bins: int, segments: list[Segment]) -> dict[str, NDArray[np.int64]]:
+def evaluation_integers(report: EvaluationCounts, bins: int, segments: Sequence[Segment]) -> dict[str, NDArray[np.int64]]:
     """One bank's counts for ``Ring.encode``. Raises ``CountsInvalid`` for counts that contradict themselves."""
     loss = {segment.name: segment for segment in segments}
     parts: dict[str, NDArray[np.int64]] = {}
@@ -45,14 +51,16 @@ def evaluation_integers(report: EvaluationCounts, bins: int, segments: list[Segm
     return parts
 
 
-def pooled_evaluation(sums: Mapping[str, NDArray[np.int64]], segments: list[Segment]) -> dict[Split, SplitCounts]:
-    """The pool's counts by split, from the opened sum."""
+def pooled_evaluation(sums: Mapping[str, NDArray[np.int64]], segments: Sequence[Segment]) -> dict[Split, SplitCounts]:
+    """The pool's counts by split, from the opened sum. Raises ``CountsInvalid`` where some bank's own counts contradicted themselves."""
     loss = {segment.name: segment for segment in segments}
     pooled: dict[Split, SplitCounts] = {}
     for split in SPLITS:
         name = f"{split}.loss"
+        counts = sums[f"{split}.bins"].reshape(-1, 2)
         pooled[split] = SplitCounts(
             rows=int(sums[f"{split}.rows"][0]), loss_sum=max(float(dequantise(sums[name], loss[name])[0]), 0.0),
-            bins=to_sparse(sums[f"{split}.bins"].reshape(-1, 2)),
+            bins=to_sparse(counts),
         )
+        from_sparse(pooled[split], len(counts))
     return pooled

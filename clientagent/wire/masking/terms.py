@@ -45,7 +45,7 @@ def cohort_terms(
         "threshold": threshold_for(rules.threshold, len(bases)),
         "members": [_member(roster[name], bases[name], plan.schedule) for name in sorted(bases)],
         "min_cohort": rules.min_cohort, "weighting": plan.strategy.weighting,
-        "clip": clip_of(plan),
+        "clip": clip_of(plan) if purpose == "update" else None,
         "noise_multiplier": noise_multiplier, "segments": list(segments),
     })
 
