@@ -63,9 +63,17 @@ def _run(spec: Json, folder: Path) -> list[Json]:
             portal, host, banks, project=f"benchmark-{seed}", email="administrator@rehearsal.example",
             password=secrets.token_urlsafe(16), say=_say, injected=[faults.parse_fault(text) for text in spec.get("faults", [])],
         )
-        plans = [(asked, planning.finished(draft, seed=seed, settings=asked["settings"])) for asked in spec["plans"]]
+        plans = [(asked, _plan(draft, spec, asked["settings"], folder)) for asked in spec["plans"]]
         results = [_one(federation, asked, plan, folder, is_first=i == 0) for i, (asked, plan) in enumerate(plans)]
     return results + ([_trees(plans[0][1], folder)] if spec.get("trees") else [])
+
+
+def _plan(draft: Json, spec: Json, settings: list[str], folder: Path) -> Any:
+    """The draft with a plan's settings, as ``simulate`` makes it."""
+    from rounds.rehearsal import planning
+
+    plan = planning.finished(draft, seed=spec.get("seed", 0), settings=settings)
+    return planning.with_knowledge(plan, data=spec["data"], folder=folder) if plan.privacy.record_dp else plan
 
 
 def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: bool) -> Json:

@@ -13,6 +13,10 @@ from clientagent.wire.plan import Feature, Plan
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 WORDS_OF_YAML = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+BEST = [
+    "# The best mlp that was measured has preprocessing.numeric: piecewise, strategy.name: scaffold, training.decay: cosine,",
+    "# schedule.rounds: 30. It is not for record_dp, secure_aggregation or async. Try both with simulate.",
+]
 COMMENTS_FROM = 44
 """The column where the sentences begin."""
 
@@ -20,6 +24,7 @@ COMMENTS_FROM = 44
 def plan_text(plan: Plan, *, left_out: dict[str, str]) -> str:
     """The YAML. ``left_out`` names columns that were not taken as features, and why."""
     head = ["# Drafted from a table: read it, edit it, then freeze it in the browser."]
+    head += BEST if plan.model.family == "mlp" else []
     head += [f"# left out: {_quoted(name)} ({why})" for name, why in left_out.items()]
     return "\n".join([*head, *_fields(plan, ""), ""])
 

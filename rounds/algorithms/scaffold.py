@@ -24,5 +24,5 @@ def begin(facts: Facts, passes: Passes) -> Callable[[Piece], Step]:
 
 STRATEGY = Strategy(
     name="scaffold", title="SCAFFOLD", begin=begin, paper="Karimireddy et al. 2020, arXiv:1910.06378",
-    choose_when=_("When banks' customers differ strongly: corrects each bank's drift. Sends twice the bytes; best with sgd."),
+    choose_when=_("When banks' customers differ: corrects each bank's drift; best with a step size that falls. Sends twice the bytes."),
 )

@@ -10,6 +10,7 @@ import yaml
 
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan, as_text, parse_plan
+from rounds.rehearsal import tools
 
 Document = dict[str, Any]
 
@@ -100,6 +101,12 @@ def _without_choosing(document: Document, settings: list[str]) -> Document:
         if not any(setting.startswith(field) for setting in settings):
             document = _replaced(document, field.split("."), value, field)
     return document
+
+
+def with_knowledge(plan: Plan, *, data: str, folder: Path) -> Plan:
+    """A drafted plan with the bounds and categories that noise needs, read off the table in place of a data dictionary."""
+    (folder / "plan.json").write_text(plan.canonical_text)
+    return parse_plan(tools.run_json("knowledge", "--plan", str(folder / "plan.json"), "--data", data))
 
 
 def as_yaml(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from clientagent.data import check_table
 from clientagent.rehearsal import draft
 from clientagent.rehearsal.plan_text import plan_text
+from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import DataUnfit
 from clientagent.wire.plan import Plan, parse_plan
 from tests.agent.tables import plan_of
@@ -154,3 +156,14 @@ def test_the_text_of_a_plan_reads_back_as_the_plan(columns: list[str], positive:
     plan = plan_of(features=features, label={"name": "no", "positive": positive}, training__learning_rate=rate)
     text = plan_text(plan, left_out=dict.fromkeys(columns, "why"))
     assert parse_plan(yaml.safe_load(text)) == plan
+
+
+def test_the_best_plan_that_a_draft_names_is_one_that_can_be_run(tmp_path):
+    plan, text = drafted(table(tmp_path / "t.parquet"))
+    named = dict(re.findall(r"([a-z]+\.[a-z]+): (\w+)", " ".join(line for line in text.splitlines() if line.startswith("# "))))
+    assert set(named) == {"preprocessing.numeric", "strategy.name", "training.decay", "schedule.rounds"}
+    document = plan.model_dump(mode="json")
+    for dotted, value in named.items():
+        part, field = dotted.split(".")
+        document[part][field] = int(value) if value.isdecimal() else value
+    assert not conflicts(parse_plan(document))

@@ -56,6 +56,7 @@ def test_other_banks_and_another_seed_are_the_same_terms_and_nothing_else_is(fed
     document = plan.model_dump(mode="json")
     document |= {"participants": ["bank-1", "bank-2", "bank-3"], "project": "rehearsal"}
     document["training"]["seed"] = 99
+    document["label"]["positive"] = str(document["label"]["positive"])
     assert terms_of(parse_plan(document)) == terms_of(plan)
     document["schedule"]["rounds"] += 1
     assert terms_of(parse_plan(document)) != terms_of(plan)

@@ -306,3 +306,9 @@ def test_what_this_version_cannot_run_is_refused_by_name():
 def test_the_default_plan_can_be_run():
     require_supported(a_plan())
     require_supported(a_plan(model__family="logistic"))
+
+
+def test_a_misspelt_field_is_told_with_the_nearest_one():
+    with pytest.raises(PlanInvalid) as refusal:
+        a_plan(strategy={"nam": "fedavg"})
+    assert (refusal.value.got, refusal.value.expected) == ("strategy.nam", "a field that a plan has; perhaps name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -138,12 +139,18 @@ def plan_problems(error: ValidationError) -> list[tuple[str, str]]:
     for item in error.errors(include_url=False, include_input=False):
         named = item["type"] == "extra_forbidden"  # a stranger's field keeps its name
         field = ".".join(str(part) for part in item["loc"] if named or isinstance(part, int) or part in _FIELDS)
-        message = item["msg"].removeprefix("Value error, ")
+        message = _no_such_field(field) if named else item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         head, colon, rest = message.partition(": ")
         if colon and all(part in _FIELDS for part in head.split(".")):  # a rule over several fields names one
             field, message = f"{field}.{head}".removeprefix("."), rest
         sentences.setdefault(field, []).append(message)
     return [(field, " or: ".join(messages)) for field, messages in sentences.items()]
+
+
+def _no_such_field(dotted: str) -> str:
+    """The sentence for a name that no plan has, with the nearest one that some part has."""
+    near = difflib.get_close_matches(dotted.rpartition(".")[2], sorted(_FIELDS), n=1)
+    return "a field that a plan has" + (f"; perhaps {near[0]}" if near else "")
 
 
 _FIELDS = {name for part in Part.__subclasses__() for name in part.model_fields}

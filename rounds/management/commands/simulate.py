@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from clientagent.wire.capabilities import require_supported
 from clientagent.wire.combinations import require_combinable
 from clientagent.wire.errors import Refusal
-from clientagent.wire.plan import Plan, parse_plan
+from clientagent.wire.plan import Plan
 from rounds.rehearsal import faults, planning, processes, report, scratch, tools
 from rounds.rehearsal.banks import Bank, remembered
 from rounds.rehearsal.federation import assemble, started
@@ -149,8 +149,7 @@ class Rehearsal:
     def _with_knowledge(self, plan: Plan) -> Plan:
         """A drafted plan gets the bounds and categories that noise needs; a real one takes them from the data dictionary."""
         self.say("bounds of numbers and lists of categories are read off this table, in place of a data dictionary")
-        (self.folder / "plan.json").write_text(plan.canonical_text)
-        return parse_plan(tools.run_json("knowledge", "--plan", str(self.folder / "plan.json"), "--data", self.options["data"]))
+        return planning.with_knowledge(plan, data=self.options["data"], folder=self.folder)
 
     @property
     def _project(self) -> str:
