@@ -7,16 +7,10 @@ byte leaves, and what was once finished is sent again, never made again.
 from __future__ import annotations
 
 import logging
-import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
 
-import numpy as np
-
-from clientagent import __version__
 from clientagent.approval import can_train
 from clientagent.bases import Bases
 from clientagent.cohorts import PHASES, Seat, order_of, trained_before, word_of
@@ -35,11 +29,12 @@ from clientagent.privacy.training import train_under_record_dp
 from clientagent.progress import Reporter
 from clientagent.results import collect, personal_of, report_appraisal, report_evaluation
 from clientagent.runs import OwnNorms, WorkFolder
+from clientagent.statements import manifest_of, ready_of
 from clientagent.training.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.training.strategies import Given
 from clientagent.training.warmup import Warmup
 from clientagent.wire.canonical import sha256_hex
-from clientagent.wire.cohort_orders import CohortNotice, UpdateReady
+from clientagent.wire.cohort_orders import CohortNotice
 from clientagent.wire.errors import (
     AgentNotApproved,
     AgentRevoked,
@@ -63,7 +58,6 @@ from clientagent.wire.errors import (
 from clientagent.wire.masking import is_counted
 from clientagent.wire.messages import (
     Appraisal,
-    Environment,
     EvaluationCounts,
     PrivacyStatement,
     Progress,
@@ -75,9 +69,9 @@ from clientagent.wire.messages import (
     WorkRefusal,
 )
 from clientagent.wire.plan import Plan
-from clientagent.wire.privacy.institution import adapts, base_clip
+from clientagent.wire.privacy.institution import base_clip
 from clientagent.wire.signing import Signed, parse, sign_document
-from clientagent.wire.strategies import needs_torch, uplink_layout
+from clientagent.wire.strategies import needs_torch
 from clientagent.wire.tensors import Array
 
 PASSING = (
@@ -144,7 +138,7 @@ class Worker:
         """Pull, train, pack, sign, store."""
         out, made, counts, privacy = self._make(terms, order, seed)
         earlier = work.manifest
-        manifest = self._manifest(terms, order, out, made, counts, privacy)
+        manifest = manifest_of(terms, order, self._portal.identity.agent_id, out, made, counts, privacy)
         if earlier is not None and parse(UpdateManifest, earlier.document).update_digest != manifest.update_digest:
             raise UpdateConflict(expected="the update that was signed before", got="another one after its bytes were lost")
         terms.memory.keep(manifest.update_digest, order.round, out.own)
@@ -154,10 +148,7 @@ class Worker:
     def _count_to_be_masked(self, terms: Terms, order: WorkOrder, work: WorkFolder) -> Signed:
         """The closing evaluation under masks: our counts wait, and the signed word says so and no more."""
         work.keep_counts(self._count(terms, order, self._bases.weights(terms, order)))
-        ready = sign_document(UpdateReady(
-            **_place(order), agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=0, training_s=0, plain_bytes=0,
-            environment=_environment(terms.plan, None),
-        ), self._home.key)
+        ready = sign_document(ready_of(terms, order, self._portal.identity.agent_id), self._home.key)
         work.wait_to_be_masked(b"", ready)
         return ready
 
@@ -173,10 +164,7 @@ class Worker:
             log.info("round %d: the update of an earlier attempt waits to be masked", order.round)
             return ready
         out, made, counts, privacy = self._make(terms, order, seed)
-        ready = sign_document(UpdateReady(
-            **_place(order), agent_id=self._portal.identity.agent_id, rows=terms.own.rows, steps=made.steps,
-            training_s=round(made.seconds, 3), plain_bytes=len(out.data), privacy=privacy, environment=_environment(terms.plan, made),
-        ), self._home.key)
+        ready = sign_document(ready_of(terms, order, self._portal.identity.agent_id, out, made, privacy), self._home.key)
         terms.memory.keep(sha256_hex(out.data), order.round, out.own)
         if counts is not None:
             work.keep_counts(counts)
@@ -236,20 +224,6 @@ class Worker:
         if not can_train():
             raise PlanUnsupported(expected="torch, which training needs: pip install 'fedagent[train]'", got="no torch")
         self._warmup.finish()
-
-    def _manifest(
-        self, terms: Terms, order: WorkOrder, out: Outgoing, made: Contribution, counts: EvaluationCounts | None,
-        privacy: PrivacyStatement | None,
-    ) -> UpdateManifest:
-        return UpdateManifest(
-            run=order.run, manifest_digest=order.manifest_digest, round=order.round, attempt=order.attempt,
-            base_number=order.base_number, base_digest=order.base_digest, institution=order.institution,
-            agent_id=self._portal.identity.agent_id, update_digest=sha256_hex(out.data), update_bytes=len(out.data),
-            codec=terms.plan.compression.codec, plain_bytes=uplink_layout(terms.plan, terms.manifest.inputs).file_bytes,
-            rows=terms.own.rows, norm=out.norm, steps=made.steps, train_loss=made.train_loss, base_loss=made.base_loss,
-            training_s=round(made.seconds, 3), counts=counts, privacy=privacy, environment=_environment(terms.plan, made),
-            within_clip=out.within if adapts(terms.plan) else None,
-        )
 
     def _send(self, order: WorkOrder, work: WorkFolder) -> ReceiptAnswer:
         """Send the finished bytes, and only those, however often it takes."""
@@ -368,17 +342,3 @@ def _counts(plan: Plan, order: WorkOrder) -> bool:
     if plan.privacy.secure_aggregation is None:
         return order.evaluate
     return is_counted(plan, order.base_number, order.attempt)
-
-
-def _place(order: WorkOrder) -> dict[str, Any]:
-    """Which piece of work a statement is about."""
-    names = ("run", "manifest_digest", "round", "attempt", "base_number", "base_digest", "institution")
-    return {name: getattr(order, name) for name in names}
-
-
-def _environment(plan: Plan, made: Contribution | None) -> Environment:
-    torch = sys.modules.get("torch") if made and made.steps and needs_torch(plan) else None
-    return Environment(
-        agent_version=__version__, python=platform.python_version(), numpy=np.__version__,
-        torch=str(torch.__version__) if torch else "",
-    )

@@ -7,7 +7,7 @@ import statistics
 from pydantic import BaseModel, ConfigDict, Field
 
 from clientagent.wire.canonical import canonical, sha256_hex
-from clientagent.wire.plan import Plan
+from clientagent.wire.plan import Plan, as_text
 
 AUC = Field(default=None, ge=0, le=1)
 Amount = Field(ge=0, lt=1e15, allow_inf_nan=False)
@@ -86,4 +86,5 @@ def terms_of(plan: Plan) -> str:
     for owner, name in ((document, "project"), (document, "participants"), (document["training"], "seed"),
                         (document["schedule"], "required")):  # fmt: skip
         owner.pop(name, None)
+    document["label"]["positive"] = as_text(document["label"]["positive"])  # 1 on a command line, "1" in a table: the same
     return sha256_hex(canonical(document))

@@ -17,9 +17,12 @@ from institutions.permissions import institution_of, require_role
 from rounds import services
 from rounds.forms import plan as plan_form
 from rounds.forms.effects import differences, effects_of
+from rounds.forms.fields import shown
 from rounds.forms.pace import pace_of
-from rounds.forms.plan import PlanForm, shown
+from rounds.forms.plan import PlanForm
+from rounds.forms.posted import document_from_post
 from rounds.forms.schema import sections
+from rounds.forms.yaml_text import document_from_yaml, yaml_of
 from rounds.models import Plan, Project
 from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.privacy import outlooks
@@ -57,14 +60,14 @@ def _form(request: HttpRequest, project: Project, audience: Audience, intent: st
         return plan_form.form_of(json.loads(source.text) if source else plan_form.blank_document(project), project)
     if intent == "fill":
         try:
-            document, changed = plan_form.adopted(plan_form.document_from_yaml(request.POST.get("yaml", "")), project)
+            document, changed = plan_form.adopted(document_from_yaml(request.POST.get("yaml", "")), project)
             if changed:
                 messages.info(request, _("The draft's project and participants were replaced by this project's."))
             return plan_form.form_of(document, project)
         except Refusal as refusal:
             say_refusal(request, refusal)
             return plan_form.form_of(plan_form.blank_document(project), project)
-    return plan_form.form_of(plan_form.document_from_post(request.POST, project), project)
+    return plan_form.form_of(document_from_post(request.POST, project), project)
 
 
 def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent: str) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
         "chosen": form.value("participants") or [],
         "effects": [*effects_of(plan), *pace_of(project, plan)] if plan else [],
         "outlooks": outlooks(project, plan) if plan else [],
-        "readable": plan_form.yaml_of(plan) if plan else "",
+        "readable": yaml_of(plan) if plan else "",
         "canonical": plan.canonical_text if plan else "",
         "hash": plan.hash if plan else "",
         "before": before,
@@ -149,7 +152,7 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "audience": audience,
         "effects": [*effects_of(document), *pace_of(plan.project, document)],
         "outlooks": [one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug],
-        "readable": plan_form.yaml_of(document),
+        "readable": yaml_of(document),
         "decisions": words,
         "my_word": next((word for word in words if word.own), None),
         "before": before,
@@ -168,7 +171,7 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
 def plan_yaml(request: HttpRequest, plan_hash: str) -> HttpResponse:
     """The plan as a file that ``simulate`` and the form take."""
     plan = plan_for(audience_of(request.user), plan_hash)
-    response = HttpResponse(plan_form.yaml_of(plan.document), content_type="application/yaml; charset=utf-8")
+    response = HttpResponse(yaml_of(plan.document), content_type="application/yaml; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="plan-{plan.hash[:12]}.yaml"'
     return response
 

@@ -27,7 +27,7 @@ def plan_rehearsals(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "plan": plan,
         "reports": [(report, report.rehearsal) for report in plan.rehearsals.select_related("institution", "attached_by")],
         "may_attach": audience.administers or audience.institution_id is not None,
-        "command": f"python manage.py simulate plan.yaml --data TABLE.csv --label {label.name} --positive {label.positive} "
+        "command": f"python manage.py simulate plan.yaml --data TABLE.csv --label {label.name} "
         f"--banks {len(plan.document.participants)} --json rehearsal.json",
     }
     return render(request, "rounds/plan/rehearsals.html", context)

@@ -65,7 +65,7 @@ def test_the_wheel_is_built_from_the_agents_source_once(tmp_path: Path, settings
     assert agent_wheel() == first
     assert first.path.stat().st_mtime_ns == made
     names = zipfile.ZipFile(first.path).namelist()
-    assert "clientagent/wire/plan.py" in names
+    assert "clientagent/wire/plan/document.py" in names
     assert not [name for name in names if name.startswith(("rounds", "institutions", "fedportal"))]
 
 

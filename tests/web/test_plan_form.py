@@ -14,7 +14,9 @@ from audit.models import Entry
 from clientagent.wire.errors import PlanInvalid
 from clientagent.wire.plan import Plan, parse_plan
 from rounds import services
+from rounds.forms import fields, yaml_text
 from rounds.forms import plan as plan_form
+from rounds.forms import posted as posted_form
 from rounds.forms.effects import differences, effects_of
 from rounds.forms.schema import MATTERS, all_fields, all_switches
 from rounds.models import Plan as PlanRow
@@ -49,7 +51,7 @@ def posted(plan: Plan) -> QueryDict:
         if form.value(path) is not None:
             data[f"on:{path}"] = "on"
     for spec in all_fields():
-        shown = plan_form.shown(form, spec)
+        shown = fields.shown(form, spec)
         if spec.kind == "banks":
             data.setlist(spec.path, shown.chosen)
         else:
@@ -104,7 +106,7 @@ def test_a_plugin_shows_its_tensors_and_can_be_frozen(project, admin) -> None:
     assert "not in this version" not in page
     spoilt = data.copy()
     spoilt["model.tensors"] = "wide.weight: many x inputs\n"
-    form = plan_form.form_of(plan_form.document_from_post(spoilt, project), project)
+    form = plan_form.form_of(posted_form.document_from_post(spoilt, project), project)
     assert any(path.startswith("model.tensors") for path in form.problems)
 
 
@@ -130,7 +132,7 @@ def test_a_plugin_shows_its_tensors_and_can_be_frozen(project, admin) -> None:
 )
 def test_a_plan_goes_through_the_form_unchanged(changes, project) -> None:
     plan = parse_plan(document(**changes))
-    assert plan_form.form_of(plan_form.document_from_post(posted(plan), project), project).plan == plan
+    assert plan_form.form_of(posted_form.document_from_post(posted(plan), project), project).plan == plan
 
 
 def test_a_drafted_yaml_fills_the_form(project, admin) -> None:
@@ -142,7 +144,7 @@ def test_a_drafted_yaml_fills_the_form(project, admin) -> None:
 
 def test_the_readable_text_is_the_plan(project) -> None:
     plan = parse_plan(document(model={"family": "mlp", "hidden": [8]}))
-    assert parse_plan(yaml.safe_load(plan_form.yaml_of(plan))).hash == plan.hash
+    assert parse_plan(yaml.safe_load(yaml_text.yaml_of(plan))).hash == plan.hash
 
 
 def test_every_problem_stands_beside_its_field(project, admin) -> None:
@@ -234,13 +236,13 @@ def test_freezing_shows_the_document_and_its_hash(project, admin) -> None:
 )
 def test_yaml_that_is_no_plan_is_refused_in_words(text, named) -> None:
     with pytest.raises(PlanInvalid) as refused:
-        plan_form.document_from_yaml(text)
+        yaml_text.document_from_yaml(text)
     assert named in refused.value.expected + refused.value.got
 
 
 def test_yaml_is_bounded() -> None:
     with pytest.raises(PlanInvalid):
-        plan_form.document_from_yaml("#" * (plan_form.MOST_YAML_BYTES + 1))
+        yaml_text.document_from_yaml("#" * (yaml_text.MOST_YAML_BYTES + 1))
 
 
 def test_a_plan_for_another_project_is_refused(project) -> None:

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from audit.models import Entry
 from clientagent.wire.plan import parse_plan
-from rounds.forms.plan import document_from_yaml
+from rounds.forms.yaml_text import document_from_yaml
 from rounds.models import RehearsalReport
 from rounds.rehearsal.result import terms_of
 from tests.cast import browser
@@ -56,6 +56,7 @@ def test_other_banks_and_another_seed_are_the_same_terms_and_nothing_else_is(fed
     document = plan.model_dump(mode="json")
     document |= {"participants": ["bank-1", "bank-2", "bank-3"], "project": "rehearsal"}
     document["training"]["seed"] = 99
+    document["label"]["positive"] = str(document["label"]["positive"])
     assert terms_of(parse_plan(document)) == terms_of(plan)
     document["schedule"]["rounds"] += 1
     assert terms_of(parse_plan(document)) != terms_of(plan)
