@@ -82,7 +82,6 @@ def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: boo
     from rounds.rehearsal import report
     from rounds.rehearsal.watching import follow
     from rounds.services import freeze_plan, propose_run
-    from rounds.services.masked import is_masked
 
     _say(f"== {asked['name']}")
     try:
@@ -99,7 +98,7 @@ def _one(federation: Any, asked: Json, plan: Any, folder: Path, *, is_first: boo
     result = report.result_of(
         run, folder=folder, reference=asked.get("reference", False), peak_rss_mb=federation.portal.peak_rss_mb
     )
-    return {"name": asked["name"], **result, "verified": _verified(run), "replayed": None if is_masked(run) else _replayed(run)}
+    return {"name": asked["name"], **result, "verified": _verified(run), "replayed": _replayed(run)}
 
 
 def run_project(slug: str) -> Any:
@@ -129,7 +128,7 @@ def _replayed(run: Any) -> bool:
     from rounds.engine.aggregation import aggregate_round
     from rounds.services.updates import layout_for
 
-    rounds = run.rounds.filter(state="published").select_related("base", "version", "run__plan")
+    rounds = run.rounds.filter(state="published", only_counts=False).select_related("base", "version", "run__plan")
     again = [(round_, aggregate_round(round_, layout_for(run), on_block=lambda share: None)) for round_ in rounds]
     return all((done.digest, done.state_digest) == (row.version.digest, row.version.state_id) for row, done in again)
 

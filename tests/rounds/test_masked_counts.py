@@ -16,10 +16,12 @@ from clientagent.wire.messages import EvaluationCounts, EvaluationReport, SplitC
 from clientagent.wire.metrics import from_sparse
 from rounds import services
 from rounds.api import hot
+from rounds.engine.aggregation import aggregate_round
 from rounds.exports.downloads import history
 from rounds.forms.effects import effects_of
 from rounds.models import Cohort, Evaluation, Round
 from rounds.rehearsal.report import published, round_figures
+from rounds.services.updates import layout_for
 from tests.cast import browser, make_bank
 from tests.rounds.masked import finish_masked, masked, ready, talk
 from tests.rounds.scripted import Federation, make_federation
@@ -220,3 +222,14 @@ def test_a_repeated_attempt_with_fresh_noise_has_no_counts(north, south, east, a
     names = [[segment["name"] for segment in cohort.terms["segments"]] for cohort in Cohort.objects.order_by("pk")]
     assert [len(one) for one in names] == [1, 7, 1]
     assert federation.run.versions.get(number=1).pooled is None
+
+
+def test_a_round_that_counted_is_computed_again_to_the_same_bits(twice):
+    while twice.run.state == "running":
+        all_ready(twice)
+        talk(twice)
+    rounds = [round_ for round_ in published(twice.run) if round_.version.number]
+    assert len(rounds) == 2
+    for round_ in rounds:
+        again = aggregate_round(round_, layout_for(twice.run), on_block=lambda share: None)
+        assert again.digest == round_.version.digest
