@@ -12,7 +12,6 @@ from rounds.lifecycle import RoundState
 from rounds.models import Participation, Round, Run, Update
 from rounds.rehearsal import tools
 from rounds.rehearsal.banks import TABLES
-from rounds.rehearsal.result import terms_of
 from rounds.selectors.privacy import epsilon_after
 from rounds.storage import blobs
 
@@ -38,7 +37,6 @@ def result_of(run: Run, *, folder: Path, reference: bool, peak_rss_mb: float | N
     rounds = [round_figures(round_) for round_ in published(run)]
     return {
         "plan_hash": run.plan.hash,
-        "plan_terms": terms_of(run.plan.document),
         "strategy": run.plan.document.strategy.name,
         "rounds": rounds,
         "final": scores["final"],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clientagent.wire.canonical import canonical, sha256_hex
-from clientagent.wire.plan import Plan, as_text
+from clientagent.wire.errors import PlanInvalid
+from clientagent.wire.plan import Plan, as_text, parse_plan
 
 AUC = Field(default=None, ge=0, le=1)
 Amount = Field(ge=0, lt=1e15, allow_inf_nan=False)
@@ -44,9 +45,9 @@ class Totals(_Part):
 
 
 class Rehearsal(_Part):
-    """``plan_terms`` says which plans it is a rehearsal of; the rest is as ``simulate`` explains."""
+    """``plan_hash`` is of the plan that the rehearsed banks ran; the rest is as ``simulate`` explains."""
 
-    plan_terms: str = Field(pattern=r"^[0-9a-f]{64}$")
+    plan_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     rounds: list[RoundOf] = Field(min_length=1, max_length=10_000)
     final: Scores
     central: Scores | None = None
@@ -80,11 +81,14 @@ class Rehearsal(_Part):
         return self.final.auc - self.central.auc
 
 
-def terms_of(plan: Plan) -> str:
-    """The digest of all that a rehearsal on other banks has in common with the plan: everything but whose it is and its seed."""
+def is_of(found: Rehearsal, plan: Plan) -> bool:
+    """Whether this plan was rehearsed: the same document, but for the banks that the table was split among."""
     document = plan.model_dump(mode="json")
-    for owner, name in ((document, "project"), (document, "participants"), (document["training"], "seed"),
-                        (document["schedule"], "required")):  # fmt: skip
-        owner.pop(name, None)
-    document["label"]["positive"] = as_text(document["label"]["positive"])  # 1 on a command line, "1" in a table: the same
-    return sha256_hex(canonical(document))
+    slugs = [bank.institution for bank in found.local] or [f"bank-{i + 1}" for i in range(found.banks)]
+    stated = document["label"]["positive"]
+    for positive in (stated, as_text(stated)):  # as the file says it, or as --positive does
+        label = {**document["label"], "positive": positive}
+        with contextlib.suppress(PlanInvalid):
+            if parse_plan({**document, "participants": slugs, "label": label}).hash == found.plan_hash:
+                return True
+    return False

@@ -13,7 +13,7 @@ from clientagent.wire.errors import Malformed, NotAllowed, TooLarge
 from clientagent.wire.leakage import LeakTest
 from institutions.models import Institution
 from rounds.models import LeakReport, Plan, RehearsalReport
-from rounds.rehearsal.result import Rehearsal, terms_of
+from rounds.rehearsal.result import Rehearsal, is_of
 from rounds.services.moves import actor_of
 
 T = TypeVar("T", bound=BaseModel)
@@ -44,11 +44,11 @@ def attach_leak_test(*, plan: Plan, test: LeakTest, institution: Institution | N
 
 
 def attach_rehearsal(*, plan: Plan, rehearsal: Rehearsal, institution: Institution | None, user: Any) -> RehearsalReport:
-    """Show a rehearsal on the page of a plan with the same terms. The same one again changes nothing. Raises ``NotAllowed``."""
-    if rehearsal.plan_terms != terms_of(plan.document):
+    """Show a rehearsal on the page of its plan. The same one again changes nothing. Raises ``NotAllowed``."""
+    if not is_of(rehearsal, plan.document):
         raise NotAllowed(
-            expected="a rehearsal of this plan, on whatever banks", got="one of a plan with other terms",
-            action=f"Save this plan as YAML and run: {REHEARSE}, without --set.",
+            expected="a rehearsal of this plan, on whatever banks", got=f"one of plan {rehearsal.plan_hash[:16]}",
+            action=f"Save this plan as YAML and run: {REHEARSE}, without --set, --seed and --by.",
         )
     report: RehearsalReport = _attach(RehearsalReport, "rehearsal_attached", plan, rehearsal, institution, user)
     return report

@@ -12,10 +12,20 @@ from audit.models import Entry
 from clientagent.wire.plan import parse_plan
 from rounds.forms.yaml_text import document_from_yaml
 from rounds.models import RehearsalReport
-from rounds.rehearsal.result import terms_of
+from rounds.rehearsal.planning import adapt
+from rounds.rehearsal.result import Rehearsal, is_of
 from tests.cast import browser
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+BANKS = ["bank-1", "bank-2", "bank-3", "bank-4"]
+
+
+def rehearsed(plan, **changes: object):
+    """The plan that ``simulate`` makes of a file, as its own code does."""
+    document = adapt(plan.model_dump(mode="json"), label=plan.label.name, positive="1", by=None, participants=BANKS)
+    return parse_plan(document | changes)
 
 
 def written(plan, **changes: object) -> dict:
@@ -25,9 +35,9 @@ def written(plan, **changes: object) -> dict:
          "epsilon": None} for n in (1, 2)
     ]  # fmt: skip
     return {
-        "plan_hash": "0" * 64, "plan_terms": terms_of(plan), "strategy": "fedavg", "rounds": rounds,
+        "plan_hash": rehearsed(plan).hash, "strategy": "fedavg", "rounds": rounds,
         "final": {"auc": 0.7421, "ks": 0.4, "gini": 0.48, "logloss": 0.4, "brier": 0.1}, "central": {"auc": 0.7500},
-        "local": [{"institution": "bank-1", "rows": 50, "auc": 0.6, "own_auc": 0.61, "final_own_auc": 0.72}],
+        "local": [{"institution": name, "rows": 50, "auc": 0.6, "own_auc": 0.61, "final_own_auc": 0.72} for name in BANKS],
         "model_digest": "1" * 64, "totals": {"seconds": 4.5, "bytes_up": 8000, "bytes_down": 16000, "peak_rss_mb": 90.0},
         **changes,
     }  # fmt: skip
@@ -51,22 +61,20 @@ def test_what_a_rehearsal_found_is_on_the_plans_page_and_the_ledger(federation, 
     assert Entry.objects.get(kind="rehearsal_attached").body["digest"] == RehearsalReport.objects.get().digest
 
 
-def test_other_banks_and_another_seed_are_the_same_terms_and_nothing_else_is(federation) -> None:
+def test_the_same_plan_on_other_banks_is_the_same_and_nothing_else_is(federation) -> None:
     plan = federation.run.plan.document
-    document = plan.model_dump(mode="json")
-    document |= {"participants": ["bank-1", "bank-2", "bank-3"], "project": "rehearsal"}
-    document["training"]["seed"] = 99
-    document["label"]["positive"] = str(document["label"]["positive"])
-    assert terms_of(parse_plan(document)) == terms_of(plan)
-    document["schedule"]["rounds"] += 1
-    assert terms_of(parse_plan(document)) != terms_of(plan)
+    found = Rehearsal.model_validate(written(plan))
+    assert is_of(found, plan)
+    assert is_of(found.model_copy(update={"local": []}), plan), "without references, banks have the names of --banks"
+    longer = parse_plan(plan.model_dump(mode="json") | {"schedule": {"rounds": plan.schedule.rounds + 1}})
+    assert not is_of(found, longer)
 
 
 def test_wrong_files_are_refused_by_name(federation, admin) -> None:
     plan = federation.run.plan
     good = written(plan.document)
     for wrong, said in [
-        (json.dumps(good | {"plan_terms": "0" * 64}), "a rehearsal of this plan"),
+        (json.dumps(good | {"plan_hash": "0" * 64}), "a rehearsal of this plan"),
         ("{}", "simulate PLAN.yaml"),
         ("not json", "simulate PLAN.yaml"),
         (json.dumps(good | {"rounds": []}), "simulate PLAN.yaml"),
