@@ -125,8 +125,7 @@ class PrivacyDesk:
 
         A portal that knows a later entry than we have, or forgot one that it countersigned, locks the ledger.
         """
-        seen = ledger.seen
-        if seen is None or (seen.seq, seen.epoch) != (ledger.seq, ledger.book.epoch):
+        if not ledger.is_countersigned:
             key, book = self._home.key, ledger.book
             said = BankPrivacy(
                 institution=ledger.institution, run=run, project=ledger.subject, epsilon=book.epsilon(), promised=book.epsilon_with(),
@@ -136,7 +135,7 @@ class PrivacyDesk:
                 ledger.confront(self._verified(self._portal.meet_bank(sign_document(said, key))))
             except NotFound:  # a portal of the version before
                 return None
-            seen = ledger.seen
+        seen = ledger.seen
         return seen.budget if seen else None
 
     def _verified(self, word: Signed) -> Signed:

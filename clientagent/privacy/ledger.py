@@ -155,6 +155,12 @@ class PrivacyLedger:
         signed = read_document(self._seen_path, Signed)
         return parse(PrivacyCountersignature, signed.document) if signed else None
 
+    @property
+    def is_countersigned(self) -> bool:
+        """Whether the portal's last word is about this very head."""
+        seen, head = self.seen, self._hashes[-1] if self._hashes else GENESIS
+        return seen is not None and (seen.seq, seen.hash, seen.epoch) == (self.seq, head, self.book.epoch)
+
     def confront(self, countersigned: Signed) -> None:
         """Hold the portal's word (its signature is verified by the caller) against ours, and keep it.
 
