@@ -59,7 +59,9 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
 @app.command("reconcile")
 @spoken
 def reconcile(
-    lineage: Annotated[str, typer.Option("--lineage", metavar="NAME", help=_("The lineage that policy.toml names, or project:NAME for the bank as a whole."))],
+    lineage: Annotated[str, typer.Option(
+        "--lineage", metavar="NAME", help=_("The lineage that policy.toml names, or project:NAME for the bank as a whole.")
+    )],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=_("What was compared and found."))],
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
