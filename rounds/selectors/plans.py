@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from institutions.models import Institution
+from institutions.saying import said
 from rounds.figures import palette
 from rounds.models import Plan, PlanDecision, PortalApproval, Project
 from rounds.selectors.scope import Audience
