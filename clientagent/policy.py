@@ -163,7 +163,7 @@ def decide(
         fields = "; ".join(phrase(f"{field} (this version: {offered})") for field, offered in missing)
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
     if found := conflicts(plan):
-        return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
+        return Verdict("refused", "policy", " ".join(f"{conflict.field}: {conflict.sentence}" for conflict in found))
     if unfit:
         return Verdict("refused", "policy", unfit)
     if hand is not None:

@@ -138,7 +138,8 @@ def test_the_administrator_sets_it_and_everybody_reads_it(noised, admin, auditor
 def test_the_plan_says_what_a_run_would_leave_and_that_it_cannot_start(noised, admin):  # noqa: F811
     set_budget(admin, 9.0)
     page = " ".join(browser(admin).get(f"/plans/{noised.run.plan.hash}/").content.decode().split())
-    assert "the bank as a whole): ε 8.0" in page
+    assert "East Bank, North Bank, South Bank" in page, "banks for whom it means the same are named together"
+    assert "ε 8.000 → " in page
     assert "too much: the run cannot start" in page
     answer = browser(admin).post(reverse("rounds:plan-start", args=[noised.run.plan.hash]), follow=True)
     assert "privacy budgets that hold this run" in answer.content.decode()
