@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from clientagent.wire.capabilities import unsupported
 from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import DataUnfit, PolicyInvalid
+from clientagent.wire.messages.privacy import PROJECT
 from clientagent.wire.plan import Plan, Slug
 from clientagent.wire.strategies import needs_torch
 
@@ -91,6 +92,13 @@ class Data(_Table):
     path: str = Field(min_length=1)
     lineage: str = Field("", max_length=100)
     memory_mb: int | None = Field(None, ge=1)
+
+    @field_validator("lineage")
+    @classmethod
+    def _no_project(cls, lineage: str) -> str:
+        if lineage.strip().startswith(PROJECT):
+            raise ValueError(f"{PROJECT} names the ledger of the bank as a whole")
+        return lineage
 
 
 class Policy(_Table):

@@ -20,6 +20,7 @@ from rounds.engine.unmasking import open_counts
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.selectors.metrics import closing_evaluators
+from rounds.services.buffer import counted_in
 from rounds.services.masked import is_masked
 from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
@@ -133,7 +134,7 @@ def _step_running(run: Run, moment: datetime) -> bool:
         case RoundState.PUBLISHED | RoundState.ABANDONED if round_.only_counts and run.state == RunState.RUNNING:
             services.finish_run(run=run)
             return True
-        case RoundState.PUBLISHED if run.closing_at is not None and run.state == RunState.RUNNING:
+        case RoundState.PUBLISHED | RoundState.ABANDONED if run.closing_at is not None and run.state == RunState.RUNNING:
             return _step_closing_evaluation(run, moment)
     return False
 
@@ -146,7 +147,7 @@ def _step_open(run: Run, round_: Round, moment: datetime) -> bool:
 
 def _step_buffer(run: Run, round_: Round, moment: datetime) -> bool:
     """Async: a full buffer makes a version; at the deadline, or when nobody may send more, what is there makes one."""
-    count = round_.counted.count()
+    count = counted_in(round_).count()
     overdue = is_overdue(round_.deadline_at, moment) and run.state == RunState.RUNNING
     if count >= round_.needed or (count and (overdue or _is_spent(run))):
         return services.close_round(round_=round_)

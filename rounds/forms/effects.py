@@ -15,7 +15,7 @@ from clientagent.wire.privacy.institution import honest_banks, institution_terms
 from clientagent.wire.privacy.terms import not_covered
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
-from rounds.selectors.privacy import terms_of
+from rounds.selectors.outlooks import terms_of
 
 UNKNOWN_CATEGORIES = 6
 """Categories assumed of a feature whose categories the statistics stage will agree."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from django.db.models import QuerySet
+
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.messages import AggregationEntry, AggregationManifest, AggregationNoise
 from clientagent.wire.privacy.institution import COUNT, count_sigma, institution_terms, noisy_share_within
@@ -11,7 +13,7 @@ from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.secure_messages import CohortTerms
 from clientagent.wire.signing import parse
 from rounds.algorithms.weighting import capped_shares, staleness_factor
-from rounds.lifecycle import WORKING, RoundState
+from rounds.lifecycle import WORKING, Phase, RoundState
 from rounds.models import Participation, Round, Run, Update
 
 
@@ -30,14 +32,15 @@ def destination(participation: Participation, run: Run) -> tuple[bool, Round | N
         return False, None
     upcoming = open_.number if open_ else run.last_version.number + (2 if live else 1)
     if schedule.mode == "async":
-        return upcoming - own.number <= schedule.max_staleness and participation.phase in WORKING, open_
+        is_fresh = upcoming - own.number <= schedule.max_staleness
+        return is_fresh and upcoming <= run.total_versions and participation.phase in WORKING, open_
     is_late = own.state == RoundState.PUBLISHED
     return schedule.late == "next_round" and is_late and upcoming <= run.total_versions, open_
 
 
 def take_in(round_: Round) -> int:
     """Count the updates that waited for a round to open in this one; returns how many."""
-    waiting = Update.objects.filter(into=None, weight=None, participation__round__run=round_.run)
+    waiting = Update.objects.filter(into=None, weight=None, participation__round__run=round_.run, participation__phase=Phase.RECEIVED)
     count = 0
     for update in waiting.select_related("participation__round"):
         update.into, update.staleness = round_, max(0, round_.number - update.participation.round.number)
@@ -109,9 +112,14 @@ def _terms(round_: Round) -> CohortTerms | None:
     return parse(CohortTerms, cohort.terms) if cohort else None
 
 
+def counted_in(round_: Round) -> QuerySet[Update]:
+    """The updates that count in a round: those of a bank that was dropped after they came do not."""
+    return Update.objects.filter(into=round_, participation__phase__in=(Phase.RECEIVED, Phase.ACCEPTED))
+
+
 def _counted(round_: Round) -> list[Update]:
     rows = (
-        Update.objects.filter(into=round_).select_related("participation__institution")
+        counted_in(round_).select_related("participation__institution")
         .order_by("participation__institution__slug", "-staleness", "participation__slot")
     )
     updates = list(rows)

@@ -97,11 +97,15 @@ def extend_deadline(*, run: Run, seconds: int, user: Any, reason: str) -> Run:
 
 @transaction.atomic(durable=True)
 def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> Participation:
-    """Go on without a bank for the rest of the open round. Raises ``NotFound`` and ``IllegalMove``."""
+    """Go on without a bank for the rest of the open round. Raises ``NotFound`` and ``IllegalMove``.
+
+    An update of it that has come already is left out. Async: it is out with what it works on, from whichever version, and keeps
+    what it brought before.
+    """
     run = lock_run(run.pk)
     _require_reason(reason)
     round_ = run.rounds.select_for_update(no_key=True).filter(state=RoundState.OPEN).first()
-    participation = Participation.objects.filter(round=round_, institution=institution).first()
+    participation = _place_of(institution, round_) if round_ is not None else None
     if round_ is None or participation is None:
         raise NotFound(expected="a bank in the open round", got=institution.slug)
     require_may_drop(round_, institution)
@@ -117,6 +121,13 @@ def drop_bank(*, run: Run, institution: Institution, user: Any, reason: str) -> 
     )
     hint_after_commit(run)
     return participation
+
+
+def _place_of(institution: Institution, round_: Round) -> Participation | None:
+    """A bank's work under way, or else the last that it did for this round."""
+    rows = Participation.objects.filter(institution=institution)
+    reach = rows.filter(round__run=round_.run_id) if round_.run.is_async else rows.filter(round=round_)
+    return reach.filter(phase__in=WORKING).first() or rows.filter(round=round_).order_by("-slot").first()
 
 
 def _require_reason(reason: str) -> None:

@@ -11,6 +11,7 @@ from institutions.authentication import AgentIdentity
 from rounds.lifecycle import WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Plan, Round, Seat
 from rounds.orders import work_order
+from rounds.services.buffer import counted_in
 from rounds.services.moves import hint_after_commit, lock_run
 
 LIVE = (RoundState.OPEN, RoundState.CLOSING, RoundState.AGGREGATING)
@@ -46,7 +47,7 @@ def _take(seat: Seat) -> Participation | None:
         return None
     if mine.filter(round__number=live.number, phase=Phase.DROPPED).exists():
         return None  # it refused this base; the next version is another matter
-    if live.state != RoundState.OPEN or live.counted.count() >= live.needed:
+    if live.state != RoundState.OPEN or counted_in(live).count() >= live.needed:
         return None  # the next version is a moment away: better fresh than stale from the start
     if mine.exclude(update=None).count() >= run.plan.document.max_updates_per_bank:
         return None

@@ -24,8 +24,8 @@ from rounds.forms.posted import document_from_post
 from rounds.forms.schema import sections
 from rounds.forms.yaml_text import document_from_yaml, yaml_of
 from rounds.models import Plan, Project
+from rounds.selectors.outlooks import outlooks
 from rounds.selectors.plans import decisions_on, plan_before
-from rounds.selectors.privacy import outlooks
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
 

@@ -133,6 +133,74 @@ def test_a_bank_sends_no_more_than_the_plan_allows(north, south, east, admin):
     assert federation.banks[0].work()["kind"] == "evaluate"
 
 
+def _spent_with_an_empty_buffer(north, south, east, admin, *, every: int = 1) -> Federation:
+    """Every bank has sent all that it may, and the buffer that opened behind the last version can never be filled."""
+    schedule = {"mode": "async", "rounds": 4, "buffer": 3, "max_updates_per_bank": 1, "select": "best" if every else "last"}
+    federation = make_federation([north, south, east], admin, schedule=schedule, evaluation={"every": every})
+    federation.begin()
+    for bank in federation.banks:
+        bank.train(federation.run)
+    federation.advance()
+    assert [round_.state for round_ in federation.run.rounds.all()] == ["published", "abandoned"]
+    return federation
+
+
+def test_a_run_that_ends_early_is_evaluated_and_finishes(north, south, east, admin):
+    federation = _spent_with_an_empty_buffer(north, south, east, admin)
+    assert federation.run.state == "running"
+    for bank in federation.banks:
+        assert bank.evaluate(bank.work()).status_code == 200
+    assert federation.advance().state == "finished"
+
+
+def test_a_run_that_ends_early_waits_for_its_evaluation_no_longer_than_the_deadline(north, south, east, admin):
+    federation = _spent_with_an_empty_buffer(north, south, east, admin)
+    Run.objects.filter(pk=federation.run.pk).update(deadline_at=now() - timedelta(seconds=1))
+    assert federation.advance().state == "finished"
+
+
+def test_a_run_that_ends_early_and_evaluates_nothing_finishes_at_once(north, south, east, admin):
+    assert _spent_with_an_empty_buffer(north, south, east, admin, every=0).run.state == "finished"
+
+
+def test_an_update_that_comes_while_the_last_version_is_made_gets_a_receipt_that_says_late(north, south, east, admin):
+    """No round opens after it, so it would count nowhere."""
+    federation = make_federation([north, south, east], admin, schedule={"mode": "async", "rounds": 1, "buffer": 2})
+    federation.begin()
+    run, (first, second, slow) = federation.run, federation.banks
+    assert run.total_versions == 2
+    order = slow.work()
+    for bank in (first, second):
+        bank.train(run, seed=1)
+    federation.advance()
+    for bank in (first, second):
+        bank.train(run, seed=2)
+    services.close_round(round_=run.rounds.get(number=2))
+    answer = slow.send(*slow.update(run, order, slow.difference(run, 5)))
+    assert answer.json()["receipt"]["document"]["outcome"] == "late"
+
+
+def test_a_bank_that_is_dropped_is_out_with_whatever_it_has_under_way(flowing, admin):
+    """It took its work before the present version was made; what it sends after it was dropped counts no more."""
+    north, south, east = flowing.banks
+    order = east.work()
+    for bank in (north, south):
+        bank.train(flowing.run)
+    flowing.advance()
+    services.drop_bank(run=flowing.run, institution=east.bank.institution, user=admin, reason="line is down")
+    answer = east.send(*east.update(flowing.run, order, east.difference(flowing.run, 5)))
+    assert answer.json()["receipt"]["document"]["outcome"] == "late"
+
+
+def test_a_bank_that_is_dropped_keeps_what_earlier_slots_brought(flowing, admin):
+    north = flowing.banks[0]
+    north.train(flowing.run, seed=1)
+    north.work()
+    services.drop_bank(run=flowing.run, institution=north.bank.institution, user=admin, reason="wrong table")
+    assert list(Update.objects.values_list("participation__phase", flat=True)) == ["received"]
+    assert north.work() is None
+
+
 def test_what_is_there_at_the_deadline_makes_a_version(flowing):
     flowing.banks[0].train(flowing.run)
     Round.objects.filter(run=flowing.run, state="open").update(deadline_at=now() - timedelta(seconds=1))

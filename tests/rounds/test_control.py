@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from audit.models import Entry
+from clientagent.history.verify import verify_history
 from clientagent.wire.errors import IllegalMove, Malformed, PlanInvalid, PlanUnsupported
 from clientagent.wire.plan import parse_plan
 from institutions import services as institutions
 from rounds import services
-from rounds.models import Plan, Project
+from rounds.exports.downloads import history
+from rounds.models import Plan, Project, Run
 from tests.rounds.scripted import make_federation, plan_document
 
 pytestmark = pytest.mark.django_db
+
+
+def history_verifies(run: Run) -> bool:
+    return bool(verify_history(json.dumps(history(run)).encode()))
 
 
 def test_a_paused_run_hands_out_no_work_but_takes_what_comes(running, admin):
@@ -53,6 +61,19 @@ def test_a_dropped_bank_is_out_of_the_round(north, south, east, admin):
     run = federation.round(banks=federation.banks[:2])
     assert run.versions.count() == 2
     assert federation.banks[2].work()["round"] == 2
+
+
+def test_a_bank_that_is_dropped_after_its_update_came_is_not_in_the_version(north, south, east, admin):
+    federation = make_federation([north, south, east], admin, schedule={"rounds": 2, "quorum": 0.6, "min_wait_s": 3600})
+    run = federation.begin()
+    federation.round(banks=[federation.banks[2], federation.banks[0]])
+    services.drop_bank(run=run, institution=east.institution, user=admin, reason="wrong table")
+    federation.round(banks=[federation.banks[1]])
+    assert run.versions.count() == 2
+    entries = run.rounds.get(number=1).aggregation["entries"]
+    assert [entry["institution"] for entry in entries] == ["north", "south"]
+    assert not run.rounds.get(number=2).counted.exists()
+    assert history_verifies(run)
 
 
 def test_a_deadline_is_extended(running, admin):
