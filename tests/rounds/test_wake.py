@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
+from rounds import live
 from rounds.engine.wake import Nearby
 
 
