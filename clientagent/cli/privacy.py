@@ -8,7 +8,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, facts, good, print_json, table
-from clientagent.words import _, mark, spoken
+from clientagent.words import _, mark, said, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
@@ -52,7 +52,7 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
             for run in one["runs"]
         ])  # fmt: skip
         if one["locked"]:
-            bad(_("Locked: {locked}", locked=one["locked"]))
+            bad(_("Locked: {locked}", locked=said(one["locked"])))
             typer.echo(_("  Compare both sides, then: fedagent privacy reconcile --lineage NAME --reason TEXT"))
 
 

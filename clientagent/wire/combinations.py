@@ -61,9 +61,9 @@ def idle(plan: Plan) -> list[Conflict]:
 def require_combinable(plan: Plan) -> None:
     """Raises ``PlanInvalid`` naming every field that does not go with the others."""
     if found := conflicts(plan):
+        reasons = " ".join(conflict.sentence for conflict in found)[:2000]
         raise PlanInvalid(
-            expected=" ".join(conflict.sentence for conflict in found)[:2000],
-            got=", ".join(conflict.field for conflict in found),
+            expected=f"choices that go together: {reasons}", got=", ".join(conflict.field for conflict in found),
             action="Change one of the two choices that do not go together.",
         )
 

@@ -15,6 +15,7 @@ from clientagent.wire.privacy.institution import honest_banks, institution_terms
 from clientagent.wire.privacy.terms import not_covered
 from clientagent.wire.strategies import uplink_layout
 from clientagent.wire.weights import layout_of
+from institutions.saying import refusal_text
 from rounds.selectors.outlooks import terms_of
 
 UNKNOWN_CATEGORIES = 6
@@ -144,7 +145,7 @@ def _customers(plan: Plan) -> list[Effect]:
     try:
         terms = terms_of(plan, None)
     except Refusal as refusal:
-        return [Effect("alert-triangle", refusal.sentence)]
+        return [Effect("alert-triangle", refusal_text(refusal))]
     half = max(terms.updates // 2, 1)
     words = {
         "epsilon": f"{record.epsilon:g}", "delta": f"{terms.delta:.1g}", "noise": f"{terms.noise_multiplier:.3g}",
@@ -175,7 +176,7 @@ def _banks(plan: Plan) -> list[Effect]:
     try:
         terms = institution_terms(plan)
     except Refusal as refusal:
-        return [Effect("alert-triangle", refusal.sentence)]
+        return [Effect("alert-triangle", refusal_text(refusal))]
     banks, masked = len(plan.participants), plan.privacy.secure_aggregation is not None
     honest = honest_banks(fewest_in_sum(plan, banks)) if masked else banks
     words: dict[str, str | int] = {

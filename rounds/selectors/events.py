@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop
 from audit.models import Entry
 from institutions.happenings import SENTENCES as HAPPENINGS
 from institutions.models import Agent, Institution
+from institutions.saying import said
 from institutions.words import BAD, BUSY, CALM, CARE, GOOD
 from rounds.selectors.scope import Audience
 from rounds.words import STAGE
@@ -233,6 +234,7 @@ def _fill(sentence: str, body: Mapping[str, Any], bank: str) -> str:
     words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(
         words["decision"], words["decision"]
     )
+    words["reason"] = said(words["reason"])
     words["epsilon"] = words["epsilon"] or _("none")
     if words["stage"] in STAGE:
         words["stage"] = str(STAGE[words["stage"]].word)

@@ -11,6 +11,7 @@ from django.db.models import Q
 from clientagent.wire.ledger import GENESIS
 from clientagent.wire.messages import PrivacyEvent
 from clientagent.wire.messages.privacy import Unit
+from clientagent.wire.phrases import phrase
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of, summed_delta
@@ -178,8 +179,9 @@ def too_small(found: Iterable[Outlook]) -> list[str]:
 
 
 def _obstacle(one: Outlook) -> str:
-    whose = f"{one.slug} as a whole" if one.is_bank else f"{one.slug}, customers of {one.subject}"
+    whose = phrase(f"{one.slug} as a whole" if one.is_bank else f"{one.slug}, customers of {one.subject}")
     if one.locked:
-        return f"{whose}: its privacy ledger is locked"
-    bound = "the project's budget" if one.limit == one.allowed else "the bank's own bound"
-    return f"{whose}: epsilon {one.after:.3g} in all, and {bound} is {one.limit:g}"
+        return phrase(f"{whose}: its privacy ledger is locked")
+    if one.limit == one.allowed:
+        return phrase(f"{whose}: epsilon {one.after:.3g} in all, and the project's budget is {one.limit:g}")
+    return phrase(f"{whose}: epsilon {one.after:.3g} in all, and the bank's own bound is {one.limit:g}")

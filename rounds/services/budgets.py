@@ -43,7 +43,8 @@ def _require_room(project: Project, epsilon: float) -> None:
     banks = Institution.objects.filter(seats__run__plan__project=project).distinct()
     held = {bank.slug: promised_to(project, bank) for bank in banks}
     if too_much := {slug: cost for slug, cost in sorted(held.items()) if cost > epsilon * ROUNDING}:
-        got = f"{epsilon:g}, and " + ", ".join(f"{slug} {cost:.4g}" for slug, cost in too_much.items())
+        costs = ", ".join(f"{slug} {cost:.4g}" for slug, cost in too_much.items())
+        got = f"{epsilon:g}, where runs hold {costs}"
         raise BudgetExceeded(
             expected="a budget that holds what past runs have cost each bank and open ones may yet cost it", got=got,
             action="Stop open runs first, or set a larger budget.",

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from clientagent.wire.errors import Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
+from institutions.saying import refusal_text
 from institutions.tables import asked, ordering, page_of
 from rounds import services
 from rounds.figures import palette
@@ -93,7 +94,7 @@ def project_new(request: HttpRequest) -> HttpResponse:
         except Refusal as refusal:
             form.add_error(
                 "slug",
-                _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal.sentence,
+                _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal_text(refusal),
             )
         else:
             messages.success(request, _("The project is there. Next: a plan."))

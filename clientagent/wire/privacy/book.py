@@ -19,6 +19,7 @@ from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, R
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import Count, Digest, Id, Message, Text
 from clientagent.wire.messages.privacy import PrivacyEvent, SpentRelease, Unit
+from clientagent.wire.phrases import phrase
 from clientagent.wire.plan import Slug
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.events import Spending, plus, together
@@ -270,8 +271,8 @@ def require_budget(book: Book, budget: float | None) -> None:
 def _whom(event: PrivacyEvent | None) -> str:
     """Whose privacy, and the line of the policy that bounds it."""
     if event is not None and event.unit == "institution":
-        return "this bank over all plans of the project (max_institution_epsilon)"
-    return "these customers over all plans (max_record_epsilon)"
+        return phrase("this bank over all plans of the project (max_institution_epsilon)")
+    return phrase("these customers over all plans (max_record_epsilon)")
 
 
 def allotment_of(terms: RecordTerms, *, run: str, project: str, plan_hash: str) -> Allotted:
