@@ -203,7 +203,7 @@ def test_page_api_and_download_say_that_single_banks_are_hidden(once, admin):
     assert client.get(f"/runs/{once.run.pk}/").status_code == 200
     texts = " ".join(effect.text for effect in effects_of(once.banks[0].plan))
     assert "Evaluation counts are masked too" in texts
-    assert "statistics, before round 1, are not masked" in texts
+    assert "Preprocessing statistics are masked too" in texts
 
 
 @pytest.mark.slow

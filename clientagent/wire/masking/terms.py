@@ -63,7 +63,11 @@ def statistics_terms(*, plan: Plan, run: str, cohort: int, members: Sequence[Coh
     return parse(CohortTerms, {
         "type": "cohort_terms", "purpose": "statistics", "project": plan.project, "run": run, "round": 0, "attempt": 1,
         "cohort": cohort, "manifest_digest": plan.hash, "threshold": threshold_for(rules.threshold, len(members)),
-        "members": sorted(members, key=lambda member: member.institution), "min_cohort": rules.min_cohort,
+        "members": [
+            statistics_member(plan, institution=one.institution, agent_id=one.agent_id, public_key=one.public_key)
+            for one in sorted(members, key=lambda member: member.institution)
+        ],
+        "min_cohort": rules.min_cohort,
         "weighting": plan.strategy.weighting, "segments": list(segments),
     })
 
