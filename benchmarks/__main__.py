@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import aggregation, masked, orchestration, robust, sync_and_async, training, upload, waiting
+from benchmarks import aggregation, masked, orchestration, private, robust, sync_and_async, training, upload, waiting
 
 BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "aggregation": aggregation.run, "orchestration": orchestration.run, "large": orchestration.run_large,
     "robust": robust.run, "masked": masked.run, "async": sync_and_async.run, "training": training.run,
-    "upload": upload.run, "waiting": waiting.run,
+    "private": private.run, "upload": upload.run, "waiting": waiting.run,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = "# Results\n\nWritten by `make bench`. With a load average above the number of cores, times say more about the others.\n"

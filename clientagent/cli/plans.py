@@ -10,7 +10,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import care, facts, good, print_json, table
-from clientagent.words import _, mark, spoken
+from clientagent.words import _, mark, said, spoken
 
 if TYPE_CHECKING:
     from clientagent.approval import ApprovalDesk
@@ -45,7 +45,7 @@ def list_plans(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> 
     else:
         table([_("hash"), _("project"), _("family"), _("strategy"), _("rounds"), _("decision"), _("by"), _("reason")], [
             (row["hash"][:12], row["project"], row["family"], row["strategy"], row["rounds"], _(row["decision"]), _(row["by"]),
-             row["reason"]) for row in rows
+             said(row["reason"])) for row in rows
         ])  # fmt: skip
 
 
@@ -82,11 +82,11 @@ def _model(plan: Plan) -> Iterator[tuple[str, object]]:
         try:
             yield _("Plugin"), _("installed here as {package}", package=require_installed(plan).package)
         except PlanUnsupported as error:
-            yield _("Plugin"), error.sentence
+            yield _("Plugin"), said(error.sentence)
 
 
-def _word(said: Decision) -> str:
-    return _("{decision} by {by}. {reason}", decision=_(said.decision), by=_(said.by), reason=said.reason)
+def _word(word: Decision) -> str:
+    return _("{decision} by {by}. {reason}", decision=_(word.decision), by=_(word.by), reason=said(word.reason))
 
 
 @app.command("plugins")
@@ -178,12 +178,12 @@ def _say(home: object, wish: str, decision: str, reason: str, as_json: bool) -> 
     here = Home(str(home))
     plan = known_or_fetched(here, wish)
     with _desk(here) as desk:
-        said = desk.say_by_hand(plan.hash, decision, reason)
+        word = desk.say_by_hand(plan.hash, decision, reason)
     if as_json:
-        print_json(said.model_dump())
+        print_json(word.model_dump())
         return
-    good(_("Plan {hash}: {decision}. The portal has it in writing.", hash=plan.hash[:12], decision=_(said.decision)))
-    if said.decision == "approved" and plan.project not in load_policy(here.policy_path).data:
+    good(_("Plan {hash}: {decision}. The portal has it in writing.", hash=plan.hash[:12], decision=_(word.decision)))
+    if word.decision == "approved" and plan.project not in load_policy(here.policy_path).data:
         care(_("policy.toml names no table for project {project}; without one the data do not fit.", project=plan.project))
 
 

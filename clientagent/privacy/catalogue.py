@@ -6,6 +6,7 @@ import math
 
 from clientagent.privacy.clipped import ClippedGradients
 from clientagent.privacy.dense import DenseGradients
+from clientagent.privacy.linear import LinearGradients
 from clientagent.wire.plan import Plan
 from clientagent.wire.strategies import CLOSED_FORM
 from clientagent.wire.weights import layer_widths, layout_of
@@ -23,8 +24,9 @@ def gradients_of(
     """
     if plan.model.family not in CLOSED_FORM:
         return _of_any_module(plan, inputs, class_weights)
-    return DenseGradients(
-        layout_of(plan, inputs), scales(layer_widths(plan, inputs), features), focal=plan.training.class_weight == "focal",
+    widths = layer_widths(plan, inputs)
+    return (LinearGradients if len(widths) == 2 else DenseGradients)(
+        layout_of(plan, inputs), scales(widths, features), focal=plan.training.class_weight == "focal",
         dropout=plan.model.dropout if plan.model.family == "mlp" else 0.0, class_weights=class_weights,
     )
 

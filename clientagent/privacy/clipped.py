@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +29,41 @@ class ClippedSum:
     norms: float = 0.0
 
 
+SumAt = Callable[[Floats], Floats]
+"""From weights (parameters,) to the sum (parameters,) of one step's clipped gradients there."""
+
+
+@dataclass
+class Clipping:
+    """What clipping did to the records ``drawn`` so far: how many were cut, and what their norms add up to before that.
+
+    A record without a finite norm contributes nothing and counts as cut.
+    """
+
+    drawn: int = 0
+    clipped: int = 0
+    norms: float = 0.0
+
+    def add(self, norms: NDArray[np.floating], clipped: int) -> None:
+        total, unusable = float(norms.sum(dtype=np.float64)), 0
+        if not math.isfinite(total):
+            usable = norms[np.isfinite(norms)]
+            total, unusable = float(usable.sum(dtype=np.float64)), len(norms) - len(usable)
+        self.drawn, self.clipped, self.norms = self.drawn + len(norms), self.clipped + clipped + unusable, self.norms + total
+
+    def take_in(self, summed: ClippedSum, drawn: int) -> None:
+        self.drawn, self.clipped, self.norms = self.drawn + drawn, self.clipped + summed.clipped, self.norms + summed.norms
+
+    @property
+    def share(self) -> float:
+        """Of the drawn records, those that were cut."""
+        return self.clipped / max(self.drawn, 1)
+
+    @property
+    def mean_norm(self) -> float:
+        return self.norms / max(self.drawn, 1)
+
+
 class ClippedGradients(Protocol):
     """One model's per-record gradients. ``noise_scale`` (parameters,): how the metric stretches each coordinate's noise."""
 
@@ -39,11 +76,5 @@ class ClippedGradients(Protocol):
 def clip_factors(norms: NDArray[np.floating], clip: float) -> NDArray[np.float32]:
     """min(1, clip / norm) for norms (batch,); 0 where a norm is not a finite number: such a record contributes nothing."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        factors = bounded_factors(norms.astype(np.float64), clip)
-    return np.where(np.isfinite(norms), factors, np.float32(0.0))
-
-
-def bounded_factors(norms: NDArray[np.float64], clip: float) -> NDArray[np.float32]:
-    """``clip_factors`` of finite norms, under the caller's ``errstate``: a norm of nought gives 1."""
-    factors: NDArray[np.float32] = np.minimum(1.0, clip * SAFETY / norms).astype(np.float32)
-    return factors
+        factors = np.minimum(1.0, clip * SAFETY / norms.astype(np.float64))
+    return np.where(np.isfinite(norms), factors, 0.0).astype(np.float32)

@@ -10,13 +10,12 @@ a clip of 1 cuts the few and not the most. A public change of units: clipping an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clientagent.privacy.clipped import ClippedSum, bounded_factors, clip_factors
+from clientagent.privacy.clipped import ClippedSum, clip_factors
 from clientagent.training.local import FOCUS
 from clientagent.wire.privacy.stream import Stream
 from clientagent.wire.tensors import Array, Layout
@@ -41,8 +40,6 @@ class DenseGradients:
     def __call__(self, weights: Array, rows: Array, labels: Array, *, clip: float, stream: Stream) -> ClippedSum:
         if not len(rows):
             return ClippedSum(np.zeros(self._layout.parameters), 0)
-        if self._layers == 1:
-            return self._linear(weights, rows, labels, clip)
         tensors = self._layout.unflatten(weights)
         with np.errstate(over="ignore", invalid="ignore"):
             activations, masks = self._forward(tensors, rows, stream)
@@ -52,29 +49,6 @@ class DenseGradients:
         usable = np.isfinite(norms)
         sums = self._sums(activations, errors, factors, usable)
         return ClippedSum(sums, int(np.count_nonzero(factors < 1)), float(norms[usable].sum(dtype=np.float64)))
-
-    def _linear(self, weights: Array, rows: Array, labels: Array, clip: float) -> ClippedSum:
-        """The same for a single layer with one output, (bias, weights) in a row: nothing to walk through, so a third of the time."""
-        unusable = 0
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            slopes = self._slope(rows @ weights[1:] + weights[0], labels)
-            squares = _row_squares(rows)
-            squares *= np.float32(self._scales[0] ** 2)
-            squares += 1
-            squares *= slopes
-            squares *= slopes
-            norms = np.sqrt(squares).astype(np.float64)
-            total_norm = float(norms.sum())
-            if not math.isfinite(total_norm):  # nought times infinity is not nought
-                usable = np.isfinite(norms)
-                slopes, rows, norms = slopes[usable], rows[usable], norms[usable]
-                total_norm, unusable = float(norms.sum()), int(np.count_nonzero(~usable))
-            factors = bounded_factors(norms, clip)
-            slopes *= factors
-            total = np.empty(len(weights), np.float64)
-            total[0] = slopes.sum()
-            total[1:] = slopes @ rows
-        return ClippedSum(total, int(np.count_nonzero(factors < 1)) + unusable, total_norm)
 
     # ------------------------------------------------------------------ forwards
     def _forward(self, tensors: dict[str, Array], rows: Array, stream: Stream) -> tuple[list[Array], list[Array]]:
@@ -130,7 +104,7 @@ class DenseGradients:
         """Each record's gradient norm (batch,) in the metric."""
         squares = np.zeros(len(errors[0]), np.float32)
         for scale, seen, error in zip(self._scales, activations[:-1], errors, strict=True):
-            squares += _row_squares(error) * (np.float32(scale * scale) * _row_squares(seen) + 1)
+            squares += row_squares(error) * (np.float32(scale * scale) * row_squares(seen) + 1)
         norms: NDArray[np.float32] = np.sqrt(squares)
         return norms
 
@@ -148,6 +122,6 @@ class DenseGradients:
         return self._layout.flatten(sums).astype(np.float64)
 
 
-def _row_squares(matrix: Array) -> Array:
+def row_squares(matrix: Array) -> Array:
     squares: Array = np.einsum("ij,ij->i", matrix, matrix)
     return squares

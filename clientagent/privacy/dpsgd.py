@@ -11,11 +11,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from clientagent.preparation.preprocess import Inputs
-from clientagent.privacy.clipped import ClippedGradients
+from clientagent.privacy.clipped import ClippedGradients, Clipping, SumAt
+from clientagent.privacy.drawing import Draws, draw_steps, noise_steps
+from clientagent.privacy.linear import LinearGradients
 from clientagent.privacy.steps import stepper_of
 from clientagent.training.local import Progress
 from clientagent.wire.errors import NotFinite
@@ -24,9 +27,6 @@ from clientagent.wire.privacy.stream import Floats, Stream
 from clientagent.wire.privacy.terms import RecordTerms, learning_rate
 from clientagent.wire.tensors import Array
 
-Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
-TOGETHER = 1 << 16
-"""Values that are drawn at once: within a core's cache."""
 Pull = Callable[[Floats], Floats]
 """From weights (parameters,) to what a strategy adds to the gradient there; it must not look at rows."""
 
@@ -55,62 +55,46 @@ def train_privately(
     Raises ``NotFinite`` when the weights leave the finite numbers.
     """
     started = time.monotonic()
-    labels = inputs.labels.astype(np.float32)
     weights = base.astype(np.float64)
     stepper = stepper_of(plan, learning_rate(plan, round_number), noise=_noise(gradients, terms))
     drawing, noising, dropping = (stream.child(name) for name in ("rows", "noise", "dropout"))
-    drawn, cut, norms = 0, 0, 0.0
-    draws = draw_steps(terms.steps, len(labels), terms.sampling_rate, drawing)
+    tally, expected, epochs = Clipping(), terms.expected_batch, plan.training.epochs
+    batches = math.ceil(terms.steps / max(epochs, 1))
+    draws = draw_steps(terms.steps, len(inputs.labels), terms.sampling_rate, drawing)
     noises = noise_steps(terms.steps, stepper.noise, noising)
     with np.errstate(over="ignore", invalid="ignore"):  # entered once: what leaves the finite numbers is found at the end
-        for step, (rows, noise) in enumerate(zip(draws, noises, strict=True)):
-            summed = gradients(
-                weights.astype(np.float32), inputs.matrix.take(rows, axis=0), labels.take(rows), clip=terms.clip, stream=dropping
-            )
-            gradient = summed.total / terms.expected_batch
+        sums = _sums(gradients, inputs, draws, terms.clip, dropping, tally)
+        for step, (sum_at, noise) in enumerate(zip(sums, noises, strict=True)):
+            gradient = sum_at(weights)
+            gradient /= expected
             gradient += noise
             weights = stepper.step(weights, gradient if pull is None else gradient + pull(weights))
-            drawn, cut, norms = drawn + len(rows), cut + summed.clipped, norms + summed.norms
             if progress:
-                progress(*_where(step, terms, plan.training.epochs))
+                progress(step // batches + 1, epochs, step % batches + 1, batches)
     update = _narrow(weights - base)
     if not np.isfinite(update).all():
         raise NotFinite(expected="finite weights after training", got="NaN or infinity")
-    return PrivateTraining(update, terms.steps, time.monotonic() - started, cut / max(drawn, 1), norms / max(drawn, 1))
+    return PrivateTraining(update, terms.steps, time.monotonic() - started, tally.share, tally.mean_norm)
 
 
-def draw(rows: int, sampling_rate: float, stream: Stream) -> Rows:
-    """Poisson sampling: each row by itself, with the chance ``sampling_rate`` (2**-32 less at most, which costs no privacy).
-
-    Often another number of rows, perhaps none.
-    """
-    if sampling_rate >= 1:
-        return np.arange(rows)
-    return np.flatnonzero(stream.words32(rows) < np.uint32(sampling_rate * 2**32))
-
-
-def draw_steps(steps: int, rows: int, sampling_rate: float, stream: Stream) -> Iterator[Rows]:
-    """``draw`` so many times, from the same words; several steps' words are drawn at once where rows are few."""
-    if sampling_rate >= 1:
-        yield from (np.arange(rows) for _ in range(steps))
+def _sums(
+    gradients: ClippedGradients, inputs: Inputs, draws: Iterator[Draws], clip: float, dropping: Stream, tally: Clipping
+) -> Iterator[SumAt]:
+    """For each step the sum of its rows' clipped gradients as a function of the weights."""
+    labels = inputs.labels.astype(np.float32)
+    if isinstance(gradients, LinearGradients):
+        yield from gradients.of_steps(inputs.matrix, labels, draws, clip=clip, tally=tally)
         return
-    threshold = np.uint32(sampling_rate * 2**32)
-    for count in _chunks(steps, rows):
-        steps_of, drawn = np.nonzero(stream.words32(count * rows).reshape(count, rows) < threshold)
-        yield from np.split(drawn, np.searchsorted(steps_of, np.arange(1, count)))
+    for rows in (rows for steps in draws for rows in steps.each()):
+        yield partial(_one_sum, gradients, inputs.matrix.take(rows, axis=0), labels.take(rows), clip, dropping, tally)
 
 
-def noise_steps(steps: int, deviation: Floats, stream: Stream) -> Iterator[Floats]:
-    """Noise (parameters,) of these standard deviations for each step, fresh in each; several steps' at once in a small model."""
-    for count in _chunks(steps, len(deviation)):
-        yield from stream.gaussian(count * len(deviation)).reshape(count, -1) * deviation
-
-
-def _chunks(steps: int, values: int) -> Iterator[int]:
-    """Steps that are drawn together: as many as fit in ``TOGETHER`` values, and one at least."""
-    most = max(TOGETHER // max(values, 1), 1)
-    for start in range(0, steps, most):
-        yield min(most, steps - start)
+def _one_sum(
+    gradients: ClippedGradients, rows: Array, labels: Array, clip: float, stream: Stream, tally: Clipping, weights: Floats
+) -> Floats:
+    summed = gradients(weights.astype(np.float32), rows, labels, clip=clip, stream=stream)
+    tally.take_in(summed, len(rows))
+    return summed.total
 
 
 def _noise(gradients: ClippedGradients, terms: RecordTerms) -> Floats:
@@ -121,9 +105,3 @@ def _noise(gradients: ClippedGradients, terms: RecordTerms) -> Floats:
 def _narrow(wide: Floats) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         return wide.astype(np.float32)
-
-
-def _where(step: int, terms: RecordTerms, epochs: int) -> tuple[int, int, int, int]:
-    """(epoch, epochs, batch, batches), from 1, as plain training tells it."""
-    batches = math.ceil(terms.steps / max(epochs, 1))
-    return step // batches + 1, epochs, step % batches + 1, batches

@@ -51,18 +51,21 @@ class AdamSteps:
         self._rate, self._decay = learning_rate, weight_decay
         self._variance = noise * noise
         self._floor = self.FLOOR * self._variance
-        self._first, self._second = np.zeros_like(noise), np.zeros_like(noise)
+        self._moments = np.zeros((2, len(noise)))
+        self._kept = np.repeat([[self.BETA1], [self.BETA2]], len(noise), axis=1)
+        self._taken = 1 - self._kept
         self._steps = 0
 
     def step(self, weights: Floats, gradient: Floats) -> Floats:
-        """In place as far as it goes: in a small model a step's time is that of making arrays."""
+        """Both moments at once, and in place as far as it goes: in a small model a step's time is that of its calls."""
         self._steps += 1
-        self._first *= self.BETA1
-        self._first += (1 - self.BETA1) * gradient
-        self._second *= self.BETA2
-        self._second += (1 - self.BETA2) * gradient * gradient
-        first = self._first * (self._rate / (1 - self.BETA1**self._steps))
-        second = self._second * (1 / (1 - self.BETA2**self._steps))
+        new = self._taken * gradient
+        new[1] *= gradient
+        self._moments *= self._kept
+        self._moments += new
+        first, second = self._moments
+        first = first * (self._rate / (1 - self.BETA1**self._steps))
+        second = second * (1 / (1 - self.BETA2**self._steps))
         second -= self._variance
         np.maximum(second, self._floor, out=second)
         np.sqrt(second, out=second)

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from clientagent.evaluation.scores import score
 from clientagent.preparation.preprocess import Inputs
 from clientagent.privacy.catalogue import balanced, gradients_of
-from clientagent.privacy.clipped import ClippedSum, clip_factors
+from clientagent.privacy.clipped import ClippedSum, Clipping, clip_factors
 from clientagent.privacy.dense import DenseGradients
-from clientagent.privacy.dpsgd import draw, draw_steps, noise_steps, train_privately
+from clientagent.privacy.dpsgd import train_privately
+from clientagent.privacy.drawing import Draws, draw, draw_steps, noise_steps
+from clientagent.privacy.linear import LinearGradients
 from clientagent.privacy.steps import AdamSteps
 from clientagent.wire.errors import NotFinite, PlanUnsupported
 from clientagent.wire.privacy.stream import Stream
@@ -254,7 +256,7 @@ def test_training_on_no_rows_is_noise_alone():
 @given(steps=st.integers(1, 40), rows=st.integers(1, 5000), rate=st.sampled_from([0.001, 0.05, 0.7, 1.0]))
 def test_rows_drawn_for_many_steps_are_those_drawn_for_each(steps, rows, rate):
     one, many = Stream(bytes(32)), Stream(bytes(32))
-    together = list(draw_steps(steps, rows, rate, many))
+    together = [found for some in draw_steps(steps, rows, rate, many) for found in some.each()]
     assert len(together) == steps
     for found in together:
         assert np.array_equal(found, draw(rows, rate, one))
@@ -269,3 +271,39 @@ def test_every_step_gets_noise_of_its_own_of_the_stated_size(steps, parameters):
     assert len(np.unique(scaled)) == steps * parameters
     if steps * parameters > 1000:
         assert np.std(scaled) == pytest.approx(1.0, rel=0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ends=st.lists(st.integers(0, 9), min_size=1, max_size=20), count=st.integers(1, 30))
+def test_steps_that_go_together_keep_their_rows(ends, count):
+    ends = np.cumsum(ends).tolist()
+    draws = Draws(np.arange(ends[-1]), ends)
+    parts = list(draws.at_most(count))
+    assert [rows.tolist() for part in parts for rows in part.each()] == [rows.tolist() for rows in draws.each()]
+    assert all(len(part.rows) <= count or len(part.ends) == 1 for part in parts)
+
+
+def test_a_receipt_tells_of_a_logistic_models_clipping_what_its_definition_gives():
+    plan, inputs = private_plan({"clip": 0.4}), some_rows(60)
+    gradients = gradients_of(plan, inputs=5, features=3)
+    assert isinstance(gradients, LinearGradients)
+    weights = np.random.default_rng(3).normal(size=6).astype(np.float32)
+    found = gradients(weights, inputs.matrix, inputs.labels.astype(np.float32), clip=0.4, stream=Stream(KEY))
+    slopes = 1 / (1 + np.exp(-(inputs.matrix @ weights[1:] + weights[0]))) - inputs.labels
+    norms = np.abs(slopes) * np.sqrt(1 + (1.5**2 / 3) * np.sum(inputs.matrix**2, axis=1))
+    assert found.norms == pytest.approx(norms.sum(), rel=1e-5)
+    assert found.clipped == np.count_nonzero(norms > 0.4)
+    assert 0 < found.clipped < 60
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.integers(1, 300), focal=st.booleans(), seed=st.integers(0, 99))
+def test_steps_together_sum_what_each_sums_alone(rows, focal, seed):
+    layout, inputs = layout_for([5, 1]), some_rows(rows, seed=seed)
+    labels, weights = inputs.labels.astype(np.float32), np.random.default_rng(seed).normal(size=6)
+    linear, dense = (kind(layout, [0.4], focal=focal) for kind in (LinearGradients, DenseGradients))
+    draws = list(draw_steps(7, rows, 0.3, Stream(KEY)))
+    together = linear.of_steps(inputs.matrix, labels, draws, clip=0.3, tally=Clipping())
+    for sum_at, drawn in zip(together, (each for some in draws for each in some.each()), strict=True):
+        alone = dense(weights.astype(np.float32), inputs.matrix[drawn], labels[drawn], clip=0.3, stream=Stream(KEY))
+        assert np.allclose(sum_at(weights), alone.total, atol=1e-4)

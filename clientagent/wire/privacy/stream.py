@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cached_property
 from typing import Self
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,10 @@ class Stream:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key of {KEY_BYTES} bytes, not {len(key)}")
         self._key = key
-        self._cipher = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
+
+    @cached_property
+    def _cipher(self) -> CipherContext:
+        return Cipher(algorithms.ChaCha20(self._key, bytes(16)), mode=None).encryptor()
 
     @classmethod
     def fresh(cls) -> Self:
