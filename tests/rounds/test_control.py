@@ -88,10 +88,11 @@ def test_the_same_plan_is_frozen_once(federation, admin):
     assert again.pk == plan.pk
 
 
-def test_a_plan_whose_choices_do_not_go_together_is_refused_by_name():
+def test_a_plan_whose_choices_do_not_go_together_is_refused_by_name(federation, admin):
     masked = {"privacy": {"secure_aggregation": {"threshold": 0.67}}, "evaluation": {"segment": "region"}}
+    wish = parse_plan(plan_document(["north", "south", "east"], **masked))
     with pytest.raises(PlanInvalid, match="evaluation.segment"):
-        parse_plan(plan_document(["north", "south", "east"], **masked))
+        services.freeze_plan(project=Project.objects.get(), plan=wish, user=admin)
 
 
 def test_a_plan_for_strangers_is_refused(federation, outsider, admin):
