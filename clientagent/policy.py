@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from clientagent.wire.capabilities import unsupported
 from clientagent.wire.combinations import conflicts
 from clientagent.wire.errors import DataUnfit, PolicyInvalid
+from clientagent.wire.messages.privacy import PROJECT
+from clientagent.wire.phrases import phrase
 from clientagent.wire.plan import Plan, Slug
 from clientagent.wire.strategies import needs_torch
 
@@ -67,20 +69,20 @@ class Accept(_Table):
     def objections(self, plan: Plan) -> list[str]:
         """Why this plan is not within the bounds, each in a sentence; empty when it is."""
         if plan.project not in self.projects:
-            return [f"project {plan.project} is not in [accept] projects"]
+            return [phrase(f"project {plan.project} is not in [accept] projects")]
         record = plan.privacy.record_dp
         checks = [
-            (self.families is not None and plan.model.family not in self.families, f"family {plan.model.family}"),
-            (self.max_rounds is not None and plan.schedule.rounds > self.max_rounds, f"{plan.schedule.rounds} rounds"),
+            (self.families is not None and plan.model.family not in self.families, phrase(f"family {plan.model.family}")),
+            (self.max_rounds is not None and plan.schedule.rounds > self.max_rounds, phrase(f"{plan.schedule.rounds} rounds")),
             (plan.privacy.min_banks < self.min_banks, f"min_banks {plan.privacy.min_banks}"),
-            (self.require_secure_aggregation and plan.privacy.secure_aggregation is None, "no secure aggregation"),
-            (self.require_record_dp and record is None, "no differential privacy for records"),
+            (self.require_secure_aggregation and plan.privacy.secure_aggregation is None, phrase("no secure aggregation")),
+            (self.require_record_dp and record is None, phrase("no differential privacy for records")),
             (
                 record is not None and self.max_record_epsilon is not None and record.epsilon > self.max_record_epsilon,
                 f"epsilon {record.epsilon if record else 0:g}",
             ),
         ]
-        return [f"{what} is outside the bounds of [accept]" for broken, what in checks if broken]
+        return [phrase(f"{what} is outside the bounds of [accept]") for broken, what in checks if broken]
 
 
 SAME_CUSTOMERS = "customers"
@@ -91,6 +93,13 @@ class Data(_Table):
     path: str = Field(min_length=1)
     lineage: str = Field("", max_length=100)
     memory_mb: int | None = Field(None, ge=1)
+
+    @field_validator("lineage")
+    @classmethod
+    def _no_project(cls, lineage: str) -> str:
+        if lineage.strip().startswith(PROJECT):
+            raise ValueError(f"{PROJECT} names the ledger of the bank as a whole")
+        return lineage
 
 
 class Policy(_Table):
@@ -151,10 +160,10 @@ def decide(
     if institution not in plan.participants:
         return Verdict("refused", "policy", f"{institution} is not a participant of this plan")
     if missing := unsupported(plan):
-        fields = "; ".join(f"{field} (this version: {offered})" for field, offered in missing)
+        fields = "; ".join(phrase(f"{field} (this version: {offered})") for field, offered in missing)
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
     if found := conflicts(plan):
-        return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
+        return Verdict("refused", "policy", " ".join(f"{conflict.field}: {conflict.sentence}" for conflict in found))
     if unfit:
         return Verdict("refused", "policy", unfit)
     if hand is not None:

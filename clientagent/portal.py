@@ -139,6 +139,11 @@ class Portal:
         response = self.transport.exchange("GET", f"privacy?subject={quote(subject, safe='')}", seen=self._seen())
         return parse(PrivacyPosition, json_of(response))
 
+    def meet_bank(self, statement: Signed) -> Signed:
+        """Show where our ledger as a whole stands in a project; the portal's countersignature. Whoever keeps it verifies it."""
+        run = str(statement.document["run"])
+        return parse(Signed, json_of(self.transport.exchange("POST", "privacy/ledgers", body=canonical(statement), seen=self._seen(run))))
+
     # ------------------------------------------------------------------ speaking
     def decide(self, plan_hash: str, decision: Signed) -> ReceiptAnswer:
         return self._state(f"plans/{plan_hash}/decisions", decision, run=None)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from clientagent.files import read_document
 from clientagent.home import Home
-from clientagent.privacy.desk import PROJECT, ledger_of
+from clientagent.privacy.desk import ledger_of
 from clientagent.runs import OwnClipping
 from clientagent.wire.messages import PrivacyStatement, UpdateManifest
+from clientagent.wire.messages.privacy import PROJECT
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import Book, RunBook, release_of
 from clientagent.wire.privacy.events import together

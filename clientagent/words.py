@@ -9,14 +9,12 @@ import gettext
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 from unicodedata import east_asian_width
 
-LOCALE = Path(__file__).with_name("translations")
+from clientagent.wire.phrases import CHINESE, DOMAIN, LOCALE, phrasebook
+
 F = TypeVar("F", bound=Callable[..., object])
-DOMAIN = "fedagent"
-CHINESE = "zh_Hans"
 VARIABLES = ("FEDAGENT_LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 
@@ -49,6 +47,11 @@ def _(text: str, **values: object) -> str:
     """The text as the person reads it, with its ``{values}`` filled in."""
     said = _chinese.gettext(text) if _chinese and text else text
     return said.format(**values) if values else said
+
+
+def said(text: str) -> str:
+    """What was composed in English (a refusal's parts, a finding), as the person reads it."""
+    return phrasebook(CHINESE).say(text) if _chinese else text
 
 
 def mark(text: str) -> str:

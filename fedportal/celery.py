@@ -7,7 +7,7 @@ import os
 from celery import Celery
 from celery.signals import worker_init
 
-from fedportal.allocator import keep_few_arenas
+from fedportal.memory import keep_few_arenas
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fedportal.settings")
 

@@ -143,6 +143,7 @@ _SQLITE_OPTIONS = {
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{FEDPORTAL_DATA_DIR / 'db.sqlite3'}")}
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
+    _database["ENGINE"] = "fedportal.queued.sqlite3"
     _database["OPTIONS"] = _SQLITE_OPTIONS | _database.get("OPTIONS", {})
     _database["CONN_MAX_AGE"] = None
     # a file, not memory: threads of a race test need connections of their own

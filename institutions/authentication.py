@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import RequestDataTooBig
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.utils import timezone
@@ -36,13 +35,13 @@ from clientagent.wire.errors import (
 )
 from clientagent.wire.http import VerifiedRequest, key_id_of, verify_request
 from clientagent.wire.signing import PublicKey
+from institutions import presence
 from institutions.models import Agent, AgentKey
 from institutions.noise import address_of, count_knock, refuse_noisy, remember_good_key
 from institutions.problems import problem_response
 
 NONCE_KEPT_S = 600
 """Twice the age at which a request expires: a clock may be off by that in either direction."""
-SEEN_EVERY = dt.timedelta(seconds=10)
 OLDEST_PROTOCOL = max(1, PROTOCOL - 1)
 _USER_AGENT = re.compile(r"^fedagent/([0-9A-Za-z.+-]{1,40})")
 
@@ -171,13 +170,11 @@ def _version_in(request: HttpRequest) -> str:
 
 
 def _note_presence(agent: Agent, verified: VerifiedRequest, version: str, now: dt.datetime) -> None:
-    """When the agent was last seen, at most every ten seconds: a write for each request would be the hot path's cost."""
-    if agent.last_seen_at and abs(now - agent.last_seen_at) < SEEN_EVERY:
+    if presence.is_noted(agent, now=now):
         return
     remember_good_key(verified.key_id)
-    stale = Q(last_seen_at=None) | Q(last_seen_at__lte=now - SEEN_EVERY) | Q(last_seen_at__gt=now + SEEN_EVERY)
-    Agent.objects.filter(stale, pk=agent.pk).update(
-        last_seen_at=now, clock_skew_s=verified.created - int(now.timestamp()), protocol=verified.protocol,
+    presence.note(
+        agent, now=now, clock_skew_s=verified.created - int(now.timestamp()), protocol=verified.protocol,
         version=version or agent.version,
     )
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from clientagent.wire.errors import Refusal
 from institutions.models import Institution, Membership, Role, User
 from institutions.models.institution import SLUG_PATTERN
+from institutions.saying import refusal_text
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class VerbForm(forms.Form):
         try:
             return verb(**arguments)
         except Refusal as refusal:
-            self.add_error(None, f"{refusal.sentence}. {refusal.action}")
+            self.add_error(None, refusal_text(refusal))
             return None
 
 

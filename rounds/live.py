@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections import defaultdict
@@ -27,6 +28,9 @@ LOOK_ANYWAY_S = 5.0
 """A watcher looks again after this long without a hint."""
 LOOK_FOR_WORK_ANYWAY_S = {True: 8.0, False: 40.0}
 """Work is looked for after this long without a hint: sooner where hints come from other processes, and may be lost on the way."""
+
+SOONEST_S = 5.0
+"""No wait for work is cut shorter than this."""
 
 
 def announce(run_id: Any) -> None:
@@ -166,6 +170,14 @@ class Looks:
         if calls != self._hub.calls[self._slug]:
             return 0.0
         return max(0.0, when + LOOK_FOR_WORK_ANYWAY_S[self._hub.is_shared] - time.monotonic())
+
+    def within_s(self, wait_s: float) -> float:
+        """How long to wait of what an agent asks for. The first wait after work, or after a start of the portal, ends at a time
+        of its own: agents that come together would else come together again for ever.
+        """
+        if self._agent in self._hub.found_nothing:
+            return wait_s
+        return random.uniform(min(wait_s, SOONEST_S), wait_s)
 
     def begin(self) -> None:
         self._calls = self._hub.calls[self._slug]

@@ -16,6 +16,7 @@ urlpatterns = [
     path("projects/", projects.project_list, name="projects"),
     path("projects/new/", projects.project_new, name="project-new"),
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
+    path("projects/<slug:slug>/budget/", projects.project_budget, name="project-budget"),
     path("projects/<slug:slug>/plans/new/", plans.plan_new, name="plan-new"),
     path("projects/<slug:slug>/privacy/<int:account>/reconcile/", privacy.reconcile, name="privacy-reconcile"),
     path("projects/<slug:slug>/registry/", registry.registry, name="registry"),

@@ -9,7 +9,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, good, print_json, table
-from clientagent.words import _, mark, spoken
+from clientagent.words import _, mark, said, spoken
 
 if TYPE_CHECKING:
     from clientagent.data import Finding, Report
@@ -59,8 +59,8 @@ def check(
 
 def _print_plugin(plan: Plan, problem: Refusal | None) -> None:
     if problem is not None:
-        bad(problem.sentence)
-        typer.echo("  " + _(problem.action))
+        bad(said(problem.sentence))
+        typer.echo("  " + said(problem.action))
     elif plan.model.is_plugin:
         good(_("The plan's model {family} is installed here, with this hash and these weights.", family=plan.model.family))
 
@@ -134,9 +134,9 @@ def _print(plan: Plan, report: Report) -> None:
     elif report.fits:
         typer.echo("  " + _("It is worked on in memory."))
     for finding in report.problems:
-        bad(finding.sentence)
+        bad(said(finding.sentence))
     for finding in report.warnings:
-        care(finding.sentence)
+        care(said(finding.sentence))
 
 
 def _as_json(plan: Plan, report: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import print_json
-from clientagent.words import _, pad, spoken
+from clientagent.words import _, pad, said, spoken
 
 MARKS = {
     "ok": ("✓", typer.colors.GREEN),
@@ -29,9 +29,9 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         hops.append(hop)
         if not as_json:
             mark, colour = MARKS[hop.outcome]
-            typer.secho(f"{mark} {pad(_(hop.name), 17)}{_(hop.detail)}", fg=colour)
+            typer.secho(f"{mark} {pad(_(hop.name), 17)}{said(hop.detail)}", fg=colour)
             if hop.action:
-                typer.echo(f"  {'':<17}{_(hop.action)}")
+                typer.echo(f"  {'':<17}{said(hop.action)}")
     failed = next((hop.name for hop in hops if hop.outcome == "failed"), None)
     if as_json:
         print_json({"failed": failed, "hops": [asdict(hop) for hop in hops]})

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from clientagent.wire.errors import Problem
-from clientagent.words import _, pad, width
+from clientagent.words import _, pad, said, width
 
 
 def wants_json() -> bool:
@@ -28,9 +28,9 @@ def complain(problem: Problem, *, as_json: bool) -> None:
         print_json(problem)
         return
     typer.secho(_("Refused: {code}", code=problem["code"]), fg=typer.colors.RED, bold=True, err=True)
-    for name, text in ((_("expected"), problem["expected"]), (_("got"), problem["got"]), (_("what to do"), _(problem["action"]))):
+    for name, text in ((_("expected"), problem["expected"]), (_("got"), problem["got"]), (_("what to do"), problem["action"])):
         if text:
-            typer.echo(f"  {pad(name + ':', 12)}{text}", err=True)
+            typer.echo(f"  {pad(name + ':', 12)}{said(text)}", err=True)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

@@ -8,10 +8,11 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, facts, good, print_json, table
-from clientagent.words import _, mark, spoken
+from clientagent.words import _, mark, said, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
+    from clientagent.policy import Accept
     from clientagent.privacy.ledger import PrivacyLedger
 
 app = typer.Typer(invoke_without_command=True, help=_("What was spent of the customers' privacy."), rich_markup_mode=None)
@@ -26,14 +27,14 @@ def privacy(context: typer.Context, home: HomeOption = DEFAULT_HOME, as_json: Js
 @app.command("show")
 @spoken
 def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Epsilon of each lineage over all plans: spent, set aside for open runs, and this bank's bound."""
+    """Epsilon of each lineage over all plans, and of the bank as a whole in each project: spent, set aside for open runs, bounds."""
     from clientagent.home import Home
     from clientagent.policy import load_policy
 
     here = Home(home)
     here.require_identity()
-    budget = load_policy(here.policy_path).accept.max_record_epsilon
-    found = [_facts(ledger, budget) for ledger in _ledgers(here)]
+    accept = load_policy(here.policy_path).accept
+    found = [_facts(ledger, accept) for ledger in _ledgers(here)]
     if as_json:
         print_json(found)
         return
@@ -41,9 +42,9 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
         typer.echo(_("Nothing was spent: no plan with differential privacy has run here."))
     for one in found:
         facts([
-            (_("Lineage"), one["lineage"]), (_("Spent"), _epsilon(one)),
-            (_("With open runs"), f"epsilon {one['epsilon_promised']:.4g}"),
-            (_("Bound"), _("none (max_record_epsilon in policy.toml)") if budget is None else f"epsilon {budget:g}"),
+            (_("Project, the bank as a whole"), one["project"]) if one["project"] else (_("Lineage"), one["lineage"]),
+            (_("Spent"), _epsilon(one)), (_("With open runs"), f"epsilon {one['epsilon_promised']:.4g}"), (_("Bound"), _bound(one)),
+            *([(_("Project's budget"), f"epsilon {one['project_budget']:g}")] if one["project_budget"] is not None else []),
             (_("Entries"), _("{entries}, reconciled {epoch} times", entries=one["entries"], epoch=one["epoch"])),
         ])  # fmt: skip
         table([_("run"), _("project"), "epsilon", _("of"), _("updates"), _("state")], [
@@ -51,14 +52,16 @@ def show(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
             for run in one["runs"]
         ])  # fmt: skip
         if one["locked"]:
-            bad(_("Locked: {locked}", locked=one["locked"]))
+            bad(_("Locked: {locked}", locked=said(one["locked"])))
             typer.echo(_("  Compare both sides, then: fedagent privacy reconcile --lineage NAME --reason TEXT"))
 
 
 @app.command("reconcile")
 @spoken
 def reconcile(
-    lineage: Annotated[str, typer.Option("--lineage", metavar="NAME", help=_("The lineage that policy.toml names."))],
+    lineage: Annotated[str, typer.Option(
+        "--lineage", metavar="NAME", help=_("The lineage that policy.toml names, or project:NAME for the bank as a whole.")
+    )],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help=_("What was compared and found."))],
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -106,11 +109,20 @@ def _epsilon(one: dict[str, Any]) -> str:
     return _("epsilon {epsilon:.4g} at delta {delta:g}", epsilon=one["epsilon"], delta=one["delta"])
 
 
-def _facts(ledger: PrivacyLedger, budget: float | None) -> dict[str, Any]:
-    book, lock = ledger.book, ledger.lock
+def _bound(one: dict[str, Any]) -> str:
+    if one["budget"] is not None:
+        return f"epsilon {one['budget']:g}"
+    return _("none (max_institution_epsilon in policy.toml)") if one["project"] else _("none (max_record_epsilon in policy.toml)")
+
+
+def _facts(ledger: PrivacyLedger, accept: Accept) -> dict[str, Any]:
+    book, lock, seen = ledger.book, ledger.lock, ledger.seen
+    is_whole = ledger.unit == "institution"
+    budget = accept.max_institution_epsilon if is_whole else accept.max_record_epsilon
     return {
-        "lineage": ledger.lineage, "epsilon": book.epsilon(), "epsilon_promised": book.epsilon_with(), "delta": book.delta,
-        "budget": budget, "entries": ledger.seq, "epoch": book.epoch,
+        "lineage": ledger.lineage, "project": ledger.subject if is_whole else "",
+        "project_budget": seen.budget if seen else None, "epsilon": book.epsilon(), "epsilon_promised": book.epsilon_with(),
+        "delta": book.delta, "budget": budget, "entries": ledger.seq, "epoch": book.epoch,
         "locked": f"expected {lock.expected}, got {lock.got}" if lock else "",
         "runs": [
             {

@@ -8,7 +8,7 @@ import typer
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, facts, good, print_json, table
-from clientagent.words import _, spoken
+from clientagent.words import _, said, spoken
 
 
 @spoken
@@ -49,13 +49,13 @@ def _list(rows: list[dict[str, Any]]) -> None:
         (row["at_utc"], row["id"][:8], row["subject"], row["run"][:8], row["round"] or "", row["update_bytes"] or "",
          row["plain_bytes"] or "", _codec(row), _number(row["norm_before"]), _number(row["norm"]), _clipped(row),
          _("yes") if row["masked"] else "", row["outcome"], *_privacy(row), f"{row['chain'][:12]} {row['seq']}",
-         row["problem"] or _("yes")) for row in rows
+         said(row["problem"]) or _("yes")) for row in rows
     ])  # fmt: skip
     broken = [row for row in rows if row["problem"]]
     if not broken:
         good(_("{n} receipts verify.", n=len(rows)))
     for row in broken:
-        bad(_("Receipt {id}: {problem}", id=row["id"], problem=row["problem"]))
+        bad(_("Receipt {id}: {problem}", id=row["id"], problem=said(row["problem"])))
 
 
 def _show(row: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def _show(row: dict[str, Any]) -> None:
         (_("On the ledger"), _("chain {chain}, entry {seq}, {hash}", chain=row["chain"], seq=row["seq"], hash=row["entry_hash"])),
     ])  # fmt: skip
     if row["problem"]:
-        bad(_("Receipt {id}: {problem}", id=row["id"], problem=row["problem"]))
+        bad(_("Receipt {id}: {problem}", id=row["id"], problem=said(row["problem"])))
         return
     if row["subject"] == "update":
         care(_("Norms before clipping and shares of what was clipped are known to this bank only: no noise covers them."))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clientagent.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from clientagent.cli.output import bad, care, facts, print_json, table
-from clientagent.words import _, mark, spoken
+from clientagent.words import _, mark, said, spoken
 
 if TYPE_CHECKING:
     from clientagent.home import Home
@@ -33,7 +33,7 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         (_("Receipts"), result["receipts"]), (_("Models"), ", ".join(result["models"]) or _("none yet")),
     ])  # fmt: skip
     if result["problem"]:
-        care(result["problem"])
+        care(said(result["problem"]))
     for plan_hash in result["plans_waiting"]:
         care(_("Plan {plan_hash} waits for a person: fedagent plans show {plan_hash}", plan_hash=plan_hash[:12]))
     if result["runs"]:
@@ -42,7 +42,7 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         ])  # fmt: skip
     for run in result["runs"]:
         if run["stopped"]:
-            bad(_("Run {run} is stopped here: {stopped}", run=run["run"], stopped=run["stopped"]))
+            bad(_("Run {run} is stopped here: {stopped}", run=run["run"], stopped=said(run["stopped"])))
 
 
 def _status(home: Home) -> dict[str, Any]:

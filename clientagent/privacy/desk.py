@@ -11,15 +11,13 @@ from clientagent.portal import Portal
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.privacy.releases import Release, Releases
 from clientagent.wire.errors import BudgetExceeded, NotFound, PrivacyLedgerLocked
-from clientagent.wire.messages import PrivacyCountersignature, PrivacyStatement, UpdateManifest
+from clientagent.wire.messages import BankPrivacy, PrivacyCountersignature, PrivacyStatement, UpdateManifest
+from clientagent.wire.messages.privacy import PROJECT
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import NoiseCache
-from clientagent.wire.privacy.book import Allotted, release_of
+from clientagent.wire.privacy.book import ROUNDING, Allotted, release_of
 from clientagent.wire.privacy.institution import institution_terms
-from clientagent.wire.signing import Signed, parse
-
-PROJECT = "project:"
-"""What the name of a ledger begins with that is about the bank as a whole in a project; no lineage may begin so."""
+from clientagent.wire.signing import Signed, parse, sign_document
 
 log = logging.getLogger("fedagent.privacy")
 
@@ -27,6 +25,15 @@ log = logging.getLogger("fedagent.privacy")
 def ledger_of(home: Home, lineage: str) -> PrivacyLedger:
     """The ledger of a lineage as it is on disk. Raises ``LedgerBroken``."""
     return PrivacyLedger(home.privacy_path, institution=home.require_identity().institution, lineage=lineage, now=utc_now)
+
+
+def bank_allotment(plan: Plan, *, run: str) -> Allotted:
+    """All that a run under institution_dp takes of one bank."""
+    terms, nobody = institution_terms(plan), "0" * 64
+    return Allotted(
+        run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
+        statistics=None, update=terms.event(nobody, nobody),
+    )
 
 
 class PrivacyDesk:
@@ -84,20 +91,61 @@ class PrivacyDesk:
         return self.ledger(name)
 
     def allot_bank(self, plan: Plan, *, run: str) -> None:
-        """Set aside what a run under institution_dp costs this bank. Raises ``BudgetExceeded`` and ``PrivacyLedgerLocked``."""
+        """Set aside what a run under institution_dp costs this bank, within its own bound and the project's budget.
+
+        Raises ``BudgetExceeded`` and ``PrivacyLedgerLocked``.
+        """
         if plan.privacy.institution_dp is None:
             return
-        terms, nobody = institution_terms(plan), "0" * 64
-        allotted = Allotted(
-            run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
-            statistics=None, update=terms.event(nobody, nobody),
-        )
+        allotted = bank_allotment(plan, run=run)
         ledger, budget = self.project(plan.project), self._bank_budget
         try:
             ledger.allot(allotted, budget=budget)
         except BudgetExceeded:
-            self._settle_ended(ledger, plan.project)
+            self._settle_ended(ledger, ledger.lineage)
             ledger.allot(allotted, budget=budget)
+        if not self._within_project(ledger, run):
+            self._settle_ended(ledger, ledger.lineage)
+        try:
+            self._require_within_project(ledger, run)
+        except BudgetExceeded:
+            ledger.settle(run, reason="the project's budget does not hold it")
+            raise
+
+    def _require_within_project(self, ledger: PrivacyLedger, run: str) -> None:
+        """Raises ``BudgetExceeded`` where this bank's own books say that the project's budget is too small, and ``PrivacyLedgerLocked``."""
+        if not self._within_project(ledger, run):
+            raise BudgetExceeded(
+                expected=f"an epsilon of at most {self._shown(ledger, run):g} for each bank over all plans of the project (its budget)",
+                got=f"{ledger.book.epsilon_with():.4g} with this run",
+                action="Nothing was trained or sent. Ask the administrator for a smaller run, or for a larger budget of the project.",
+            )
+
+    def _within_project(self, ledger: PrivacyLedger, run: str) -> bool:
+        budget = self._shown(ledger, run)
+        return budget is None or ledger.book.epsilon_with() <= budget * ROUNDING
+
+    def _shown(self, ledger: PrivacyLedger, run: str) -> float | None:
+        """The project's budget as the portal last signed it, once it has countersigned where this ledger stands now.
+
+        A portal that knows a later entry than we have, or forgot one that it countersigned, locks the ledger.
+        """
+        if not ledger.is_countersigned:
+            key, book = self._home.key, ledger.book
+            said = BankPrivacy(
+                institution=ledger.institution, run=run, project=ledger.subject, epsilon=book.epsilon(), promised=book.epsilon_with(),
+                delta=book.delta, budget=self._bank_budget, head=ledger.head_update(key),
+            )
+            try:
+                ledger.confront(self._verified(self._portal.meet_bank(sign_document(said, key))))
+            except NotFound:  # a portal of the version before
+                return None
+        seen = ledger.seen
+        return seen.budget if seen else None
+
+    def _verified(self, word: Signed) -> Signed:
+        self._portal.open(word, PrivacyCountersignature)
+        return word
 
     def reserve_bank(self, plan: Plan, *, run: str, base_digest: str, clip: float | None = None) -> None:
         """Before an update under institution_dp is made and cut to ``clip``; a repeated attempt at a round costs nothing more.
@@ -107,7 +155,9 @@ class PrivacyDesk:
         if plan.privacy.institution_dp is None:
             return
         if plan.privacy.secure_aggregation is not None:
-            self.project(plan.project).require_room(run, budget=self._bank_budget)
+            ledger = self.project(plan.project)
+            ledger.require_room(run, budget=self._bank_budget)
+            self._require_within_project(ledger, run)
             return
         self._reserve(plan, run, base_digest, clip)
 
@@ -123,6 +173,7 @@ class PrivacyDesk:
         ledger = self.project(plan.project)
         release = release_of(run=run, institution=ledger.institution, base_digest=base_digest, cohort=cohort)
         ledger.reserve(run, institution_terms(plan).event(release, base_digest, clip), budget=self._bank_budget)
+        self._require_within_project(ledger, run)
         return release
 
     @property

@@ -16,7 +16,14 @@ from clientagent.wire.canonical import canonical, parse_json
 from clientagent.wire.errors import LedgerBroken, PrivacyLedgerLocked, Problem, Refusal
 from clientagent.wire.ledger import GENESIS, Entry, seal, verify_chain
 from clientagent.wire.messages import Message, SpentRelease
-from clientagent.wire.messages.privacy import PrivacyCountersignature, PrivacyEvent, PrivacyHead, PrivacyHeadUpdate
+from clientagent.wire.messages.privacy import (
+    PROJECT,
+    PrivacyCountersignature,
+    PrivacyEvent,
+    PrivacyHead,
+    PrivacyHeadUpdate,
+    Unit,
+)
 from clientagent.wire.privacy.book import (
     Allotted,
     Book,
@@ -47,11 +54,16 @@ class Lock(Message):
 
 
 class PrivacyLedger:
-    """One lineage of one institution. One process writes it: the agent, under its home's lock. ``now`` gives UTC texts."""
+    """One lineage of one institution, or the institution as a whole in one project (``PROJECT`` and its name).
+
+    One process writes it: the agent, under its home's lock. ``now`` gives UTC texts.
+    """
 
     def __init__(self, folder: Path, *, institution: str, lineage: str, now: Callable[[], str]) -> None:
         name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in lineage)[:100]
         self.institution, self.lineage = institution, lineage
+        self.unit: Unit = "institution" if lineage.startswith(PROJECT) else "record"
+        self.subject = lineage.removeprefix(PROJECT)
         self.chain = f"privacy/{institution}/{lineage}"
         self._path = folder / f"{name}.jsonl"
         self._seen_path, self._lock_path = folder / f"{name}.seen.json", folder / f"{name}.locked.json"
@@ -133,7 +145,7 @@ class PrivacyLedger:
         seen = self.seen
         since = seen.seq if seen else 0
         head = PrivacyHead(
-            institution=self.institution, unit="record", subject=self.lineage, seq=self.seq,
+            institution=self.institution, unit=self.unit, subject=self.subject, seq=self.seq,
             hash=self._hashes[-1] if self._hashes else GENESIS, epoch=self.book.epoch, at_utc=self._now(),
         )
         return PrivacyHeadUpdate(head=sign_document(head, key), since_seq=since, links=self._digests[since:])
@@ -143,6 +155,12 @@ class PrivacyLedger:
         signed = read_document(self._seen_path, Signed)
         return parse(PrivacyCountersignature, signed.document) if signed else None
 
+    @property
+    def is_countersigned(self) -> bool:
+        """Whether the portal's last word is about this very head."""
+        seen, head = self.seen, self._hashes[-1] if self._hashes else GENESIS
+        return seen is not None and (seen.seq, seen.hash, seen.epoch) == (self.seq, head, self.book.epoch)
+
     def confront(self, countersigned: Signed) -> None:
         """Hold the portal's word (its signature is verified by the caller) against ours, and keep it.
 
@@ -150,7 +168,7 @@ class PrivacyLedger:
         """
         theirs = parse(PrivacyCountersignature, countersigned.document)
         try:
-            if (theirs.institution, theirs.subject, theirs.unit) != (self.institution, self.lineage, "record"):
+            if (theirs.institution, theirs.subject, theirs.unit) != (self.institution, self.subject, self.unit):
                 raise PrivacyLedgerLocked(expected=f"a word about {self.chain}", got=f"{theirs.institution}/{theirs.subject}")
             require_known(theirs, self.seen, self._hashes, self.book.epoch)
         except PrivacyLedgerLocked as error:

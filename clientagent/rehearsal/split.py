@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clientagent.data.check import MIN_ROWS
 from clientagent.data.columns import is_missing
 from clientagent.data.source import column_name
 from clientagent.rehearsal.draft import positive_of
@@ -46,6 +47,7 @@ def run(
     table, label = read_whole(data), column_name(label)
     require_columns(table, [label], "--label")
     wanted = as_text(positive_of(table.column(label), positive))
+    labels = ["" if value is None else as_text(value) for value in table.column(label).to_pylist()]
     if by is not None:
         by = column_name(by)
         require_columns(table, [by], "--by")
@@ -54,10 +56,24 @@ def run(
         names, parts = by_column(table.column(by).to_pylist(), top)
         table = table.drop_columns([by])
     else:
-        labels = ["" if value is None else as_text(value) for value in table.column(label).to_pylist()]
         names = [f"bank-{i + 1}" for i in range(banks or 0)]
         parts = by_skew(np.array([text == wanted for text in labels]), len(names), skew, np.random.default_rng(seed))
+    require_enough(names, parts, np.array([not is_missing(text) for text in labels]))
     return json.dumps(_written(table, names, parts, Path(out)))
+
+
+def require_enough(names: list[str], parts: list[Places], labelled: NDArray[np.bool_]) -> None:
+    """Every bank has the rows that its own agent will ask for. Raises ``DataUnfit`` naming the smallest."""
+    counts = [int(labelled[part].sum()) for part in parts]
+    smallest = int(np.argmin(counts))
+    if counts[smallest] < MIN_ROWS:
+        most = int(labelled.sum()) // MIN_ROWS
+        enough = f"at most {most} banks have that many rows of this table" if most else "this table is too small for any"
+        raise DataUnfit(
+            expected=f"at least {MIN_ROWS} rows with a label for each of {len(names)} banks",
+            got=f"{counts[smallest]} for {names[smallest]}",
+            action=f"Choose fewer banks (--banks or --top): {enough}, if they are split evenly.",
+        )
 
 
 def by_column(values: Iterable[Any], top: int) -> tuple[list[str], list[Places]]:

@@ -35,9 +35,9 @@ class Refusal(Exception):
         """One line for a person."""
         parts = [self.code]
         if self.expected:
-            parts.append(f"expected {self.expected}")
+            parts.append(f"expected {self.expected.rstrip('.')}")
         if self.got:
-            parts.append(f"got {self.got}")
+            parts.append(f"got {self.got.rstrip('.')}")
         return ": ".join([parts[0], ", ".join(parts[1:])]) if len(parts) > 1 else parts[0]
 
     def problem(self) -> Problem:

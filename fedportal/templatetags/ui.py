@@ -22,6 +22,7 @@ from django.utils.translation import ngettext
 from clientagent.wire.signing import short
 from fedportal.measures import NARROW_SPACE, bytes_text, duration_text
 from fedportal.navigation import account_entries, initials, navigation_entries
+from institutions.saying import said
 from institutions.words import LOOKS as INSTITUTION_LOOKS
 from institutions.words import Look
 from rounds.figures import palette
@@ -33,6 +34,7 @@ from rounds.selectors.scope import Audience
 from rounds.words import LOOKS
 
 register = template.Library()
+register.filter("said", said)
 
 
 @register.simple_tag

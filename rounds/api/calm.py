@@ -173,6 +173,14 @@ class Privacy(AgentView):
         return _json(position_for(_identity(request), request.query_params.get("subject", "")))
 
 
+class PrivacyLedgers(AgentView):
+    """Where this bank's ledger of what it as a whole has lost in a project stands, before a run spends from it."""
+
+    @extend_schema(operation_id="show_bank_privacy", request={"application/json": Signed}, responses={200: Signed})
+    def post(self, request: Request) -> Response:
+        return _json(services.meet_bank(identity=_identity(request), statement=_statement(request)))
+
+
 class Receipts(AgentView):
     """A receipt that this bank was given."""
 

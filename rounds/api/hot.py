@@ -35,9 +35,9 @@ async def work(request: HttpRequest) -> HttpResponse:
     """The next piece of work, the moment there is one. No database connection is held while waiting."""
     identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
     wait_s = _wait_s(request)
-    until = time.monotonic() + wait_s
     with live.waiting_for_work(identity.institution_slug) as event:
         looks = live.Looks(identity.agent_id, identity.institution_slug)
+        until = time.monotonic() + looks.within_s(wait_s)
         while True:
             event.clear()
             if not (wait_s and looks.due_in_s()):

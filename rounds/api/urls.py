@@ -32,6 +32,7 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),
     path("evaluations", calm.Evaluations.as_view(), name="api-evaluations"),
     path("privacy", calm.Privacy.as_view(), name="api-privacy"),
+    path("privacy/ledgers", calm.PrivacyLedgers.as_view(), name="api-privacy-ledgers"),
     path("refusals", calm.Refusals.as_view(), name="api-refusals"),
     path("receipts/<uuid:receipt_id>", calm.Receipts.as_view(), name="api-receipt"),
 ]

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from clientagent.wire import capabilities
 from clientagent.wire.combinations import Conflict, conflicts, idle
 from clientagent.wire.plan import Plan, plan_problems
+from institutions.saying import said
 from rounds.forms.schema import MATTERS, all_fields, all_switches
 from rounds.models import Project
 
@@ -71,7 +72,7 @@ def form_of(document: Json, project: Project) -> PlanForm:
     try:
         form.plan = Plan.model_validate(document)
     except ValidationError as error:
-        form.problems = dict(plan_problems(error))
+        form.problems = {field: said(text) for field, text in plan_problems(error)}
         return form
     except RecursionError:
         form.problems = {"": _("The document is nested too deeply.")}

@@ -1,7 +1,7 @@
 """The tables of a federation's work. What must always hold is a constraint here."""
 
 from rounds.models.privacy import PrivacyAccount, PrivacyLink, PrivacyRelease
-from rounds.models.projects import Plan, PlanDecision, PortalApproval, Project
+from rounds.models.projects import MOST_EPSILON, Plan, PlanDecision, PortalApproval, Project
 from rounds.models.register import Registration, Reign
 from rounds.models.reports import LeakReport, RehearsalReport
 from rounds.models.rounds import Cohort, CohortMessage, Participation, Round
@@ -10,6 +10,7 @@ from rounds.models.updates import Blob, Receipt, Update, Upload, UploadPart
 from rounds.models.versions import Appraisal, Evaluation, ModelVersion
 
 __all__ = [
+  "MOST_EPSILON",
   "Appraisal",
   "Blob",
   "Cohort",

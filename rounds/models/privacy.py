@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from django.db import models
 
+from clientagent.wire.messages.privacy import Unit
+
 
 class PrivacyAccount(models.Model):
     """One privacy ledger of one bank, as far as its agent showed it. ``locked`` says why nothing more is taken from it.
 
-    ``subject``: the bank's own name of a dataset lineage. ``epsilon`` and ``delta``: what the bank says it has spent, over all its
-    projects; ``budget``: its own bound, null where it set none.
+    ``unit`` record: ``subject`` is the bank's own name of a dataset lineage; ``epsilon`` and ``delta`` are what the bank says it has
+    spent, over all its projects. ``unit`` institution: ``subject`` is a project's slug, and the portal counts itself. ``budget``: the
+    bank's own bound, null where it set none.
     """
 
     institution = models.ForeignKey("institutions.Institution", on_delete=models.PROTECT, related_name="privacy_accounts")
@@ -32,6 +35,11 @@ class PrivacyAccount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.institution} · {self.subject}"
+
+    @property
+    def whose(self) -> Unit:
+        """``unit``, in its type."""
+        return "institution" if self.unit == "institution" else "record"
 
 
 class PrivacyLink(models.Model):

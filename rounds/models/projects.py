@@ -10,9 +10,15 @@ from django.db import models
 from clientagent.wire.plan import Plan as PlanSchema
 from institutions.models import Institution
 
+MOST_EPSILON = 1000.0
+"""Beyond that a budget bounds nothing."""
+
 
 class Project(models.Model):
-    """A modelling purpose that institutions share."""
+    """A modelling purpose that institutions share.
+
+    ``institution_epsilon``: what each bank as a whole may lose in it, over all its plans (the smallest delta of them); null: no bound.
+    """
 
     class Purpose(models.TextChoices):
         CREDIT = "credit"
@@ -23,6 +29,7 @@ class Project(models.Model):
     purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.CREDIT)
     description = models.TextField(blank=True)
     participants = models.ManyToManyField(Institution, related_name="projects", blank=True)
+    institution_epsilon = models.FloatField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 

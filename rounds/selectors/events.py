@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop
 from audit.models import Entry
 from institutions.happenings import SENTENCES as HAPPENINGS
 from institutions.models import Agent, Institution
+from institutions.saying import said
 from institutions.words import BAD, BUSY, CALM, CARE, GOOD
 from rounds.selectors.scope import Audience
 from rounds.words import STAGE
@@ -33,6 +34,7 @@ FIELDS = (
     "run_number",
     "selected",
     "seconds",
+    "epsilon",
     "column",
     "slug",
     "title",
@@ -77,6 +79,8 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "bank_dropped": (CARE, "user-off", gettext_noop("%(bank)s was dropped. %(reason)s")),
     "deadline_extended": (CALM, "calendar-time", gettext_noop("Deadline extended. %(reason)s")),
     "project_created": (BUSY, "folder", gettext_noop("Project created")),
+    "privacy_budget_set": (CARE, "shield-lock", gettext_noop("Privacy budget of each bank set: %(epsilon)s. %(reason)s")),
+    "bank_privacy_shown": (CALM, "shield-check", gettext_noop("%(bank)s showed its ledger of what it has lost as a whole")),
     "plan_frozen": (BUSY, "file-certificate", gettext_noop("Plan frozen")),
     "leak_test_attached": (CALM, "shield", gettext_noop("A leakage self-test was attached to a plan")),
     "rehearsal_attached": (CALM, "activity", gettext_noop("A rehearsal was attached to a plan")),
@@ -230,6 +234,8 @@ def _fill(sentence: str, body: Mapping[str, Any], bank: str) -> str:
     words["decision"] = {"approved": _("approved"), "refused": _("refused"), "pending": _("a person must look")}.get(
         words["decision"], words["decision"]
     )
+    words["reason"] = said(words["reason"])
+    words["epsilon"] = words["epsilon"] or _("none")
     if words["stage"] in STAGE:
         words["stage"] = str(STAGE[words["stage"]].word)
     return (_(sentence) % (words | {"bank": bank})).strip()

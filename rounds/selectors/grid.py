@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext as _
 
 from institutions.models import Agent
+from institutions.saying import problem_sentence, said
 from rounds.lifecycle import WORKING, Phase
 from rounds.models import Participation, Seat, Update
 from rounds.selectors.cohort_grid import CohortView, is_awaited
@@ -155,7 +156,7 @@ def _seat_row(seat: Seat, scene: Scene, *, waited_for: bool = False) -> Row:
         return row
     if seat.state in _SEAT_BROKE_AT:
         column = f"{seat.column}: " if seat.column and seat.column not in seat.reason else ""
-        return replace(row, reason=column + seat.reason, advice=_advice(seat))
+        return replace(row, reason=column + said(seat.reason), advice=_advice(seat))
     reason, since = scene.away(seat) if waited_for else ("", None)
     if waited_for and not reason and seat.state == Seat.State.INVITED:
         reason = _("This bank has not approved the plan yet")
@@ -281,22 +282,13 @@ def _training_text(part: Participation) -> str:
 def _reason(part: Participation, phase: Phase, scene: Scene) -> tuple[str, datetime | None, str]:
     """Why a bank is not further: what it was refused for, or what is being waited for."""
     if part.problem and phase in (Phase.REJECTED, Phase.DROPPED):
-        return problem_sentence(part.problem), None, part.problem.get("action", "")
+        return problem_sentence(part.problem), None, said(part.problem.get("action", ""))
     if phase not in WORKING:
         return "", None, ""
     reason, since = scene.away(part.seat)
     if not reason and phase == Phase.INVITED and scene.now - part.round.opened_at > SLOW_AFTER:
         return _("Has not asked for the work yet; round open since"), part.round.opened_at, ""
     return reason, since, ""
-
-
-def problem_sentence(problem: Mapping[str, str]) -> str:
-    parts = []
-    if problem.get("expected"):
-        parts.append(_("expected %(what)s") % {"what": problem["expected"]})
-    if problem.get("got"):
-        parts.append(_("got %(what)s") % {"what": problem["got"]})
-    return ": ".join(part for part in (problem.get("code", ""), ", ".join(parts)) if part)
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:

@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from audit.models import Chain
 from institutions.models import Agent, Institution
+from institutions.saying import said
 from institutions.selectors import pending_agents
 from rounds.figures import palette
 from rounds.lifecycle import RUN_OPEN, RunState
@@ -91,7 +92,7 @@ def _need_of_run(run: Run) -> Need | None:
         _("%(project)s, run %(n)d") % {"project": run.plan.project.name, "n": run.number},
     )
     if run.state == RunState.PAUSED:
-        return Need("player-pause", "orange", _("%(run)s is paused") % {"run": name}, run.reason, url, _("Look"))
+        return Need("player-pause", "orange", _("%(run)s is paused") % {"run": name}, said(run.reason), url, _("Look"))
     if run.state == RunState.PROPOSED:
         missing = run.seats.filter(state__in=(Seat.State.INVITED, Seat.State.REFUSED)).values_list("institution__name", flat=True)
         text = _("Waiting for %(names)s") % {"names": ", ".join(missing)} if missing else ""
@@ -206,7 +207,7 @@ def requests_for(audience: Audience) -> list[PlanRequest]:
                 PlanRequest(
                     plan,
                     decision.decision if decision else "none",
-                    decision.reason if decision else "",
+                    said(decision.reason) if decision else "",
                     plan.pk in clicked,
                     waiting.get(plan.pk),
                 )

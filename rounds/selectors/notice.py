@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from institutions.saying import said
 from rounds.lifecycle import RunState
 from rounds.models import Run, Seat
 from rounds.selectors.scope import Audience, reason_for
@@ -49,7 +50,7 @@ def notice_of(run: Run, seats: Sequence[Seat], audience: Audience) -> Notice | N
             "Before that: mend what held it up, extend the deadline or drop the bank."
         )
         return Notice(
-            "warning", "player-pause", _("Paused: %(reason)s") % {"reason": run.reason or _("no reason was given")}, text
+            "warning", "player-pause", _("Paused: %(reason)s") % {"reason": said(run.reason) or _("no reason was given")}, text
         )
     if state == RunState.STOPPED:
         return _ended(

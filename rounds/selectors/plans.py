@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from institutions.models import Institution
+from institutions.saying import said
 from rounds.figures import palette
 from rounds.models import Plan, PlanDecision, PortalApproval, Project
 from rounds.selectors.scope import Audience
@@ -27,12 +28,12 @@ class Word:
 
 def decisions_on(plan: Plan, audience: Audience) -> list[Word]:
     slugs = plan.document.participants
-    said = {row.institution_id: row for row in PlanDecision.objects.filter(plan=plan)}
+    rows = {row.institution_id: row for row in PlanDecision.objects.filter(plan=plan)}
     clicked = dict(PortalApproval.objects.filter(plan=plan).values_list("institution_id", "at"))
     places = palette.places()
     words = []
     for bank in Institution.objects.filter(slug__in=slugs):
-        row, visible = said.get(bank.pk), audience.sees_figures_of(bank.pk)
+        row, visible = rows.get(bank.pk), audience.sees_figures_of(bank.pk)
         words.append(
             Word(
                 bank,
@@ -40,7 +41,7 @@ def decisions_on(plan: Plan, audience: Audience) -> list[Word]:
                 audience.is_own(bank.pk),
                 row.decision if row else "none",
                 row.by if row else "",
-                row.reason if row and visible else "",
+                said(row.reason) if row and visible else "",
                 row.decided_at if row else None,
                 clicked.get(bank.pk) if visible else None,
             )

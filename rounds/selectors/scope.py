@@ -15,6 +15,7 @@ from django.http import Http404
 
 from institutions.models import Institution, Role
 from institutions.permissions import Person, membership_of
+from institutions.saying import said
 from rounds.lifecycle import RunState
 from rounds.models import ModelVersion, Plan, Project, Receipt, Run
 
@@ -54,8 +55,8 @@ def audience_of(user: Person) -> Audience:
 def reason_for(run: Run, audience: Audience) -> str:
     """Why a run is as it is. A failure's first sentence counts banks; what follows tells of each bank's own reasons."""
     if audience.sees_all or run.state != RunState.FAILED:
-        return run.reason
-    return run.reason.partition(". ")[0].rstrip(".") + "." if run.reason else ""
+        return said(run.reason)
+    return said(run.reason.partition(". ")[0].rstrip(".") + ".") if run.reason else ""
 
 
 def visible_projects(audience: Audience) -> QuerySet[Project]:

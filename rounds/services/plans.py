@@ -22,21 +22,27 @@ from rounds.services.moves import actor_of
 
 @transaction.atomic(durable=True)
 def create_project(
-    *, slug: str, name: str, purpose: str, participants: Iterable[Institution], user: Any, description: str = ""
+    *, slug: str, name: str, purpose: str, participants: Iterable[Institution], user: Any, description: str = "",
+    institution_epsilon: float | None = None,
 ) -> Project:
-    """Open a project for these institutions. Raises ``PlanInvalid`` when the slug is taken."""
+    """Open a project for these institutions; ``institution_epsilon`` bounds what each may lose in it as a whole.
+
+    Raises ``PlanInvalid`` when the slug is taken.
+    """
     try:
         with transaction.atomic():
             project = Project.objects.create(
-                slug=slug, name=name, purpose=purpose, description=description, created_by=user
+                slug=slug, name=name, purpose=purpose, description=description, created_by=user,
+                institution_epsilon=institution_epsilon,
             )
     except IntegrityError as error:
         raise PlanInvalid(expected="a slug that no project has", got=slug) from error
     members = list(participants)
     project.participants.set(members)
+    budget = {} if institution_epsilon is None else {"institution_epsilon": institution_epsilon}
     append(
         chain=project.chain, kind="project_created", actor=actor_of(user),
-        body={"slug": slug, "name": name, "purpose": purpose, "participants": sorted(m.slug for m in members)},
+        body={"slug": slug, "name": name, "purpose": purpose, "participants": sorted(m.slug for m in members), **budget},
     )
     return project
 

@@ -1,24 +1,11 @@
-"""What banks say of their privacy ledgers: held against what is known of them, countersigned, and locked where they disagree."""
+"""What banks say that their releases cost their customers: judged, booked, and their ledgers held against what is known of them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
 
-from audit.services import CONSORTIUM, append
-from clientagent.wire.errors import (
-    BudgetExceeded,
-    IllegalMove,
-    Malformed,
-    NotAllowed,
-    NotFound,
-    PrivacyLedgerLocked,
-    PrivacyUnsound,
-)
-from clientagent.wire.ledger import GENESIS, seal
+from clientagent.wire.errors import BudgetExceeded, NotAllowed, NotFound, PrivacyLedgerLocked, PrivacyUnsound
 from clientagent.wire.messages import (
-    PrivacyCountersignature,
     PrivacyEvent,
     PrivacyHead,
     PrivacyStatement,
@@ -28,14 +15,13 @@ from clientagent.wire.messages import (
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.book import ROUNDING, allotment_of, release_of
 from clientagent.wire.privacy.events import together
-from clientagent.wire.privacy.heads import require_extends
 from clientagent.wire.privacy.terms import record_terms
-from clientagent.wire.signing import Signed, open_signed, sign_document
+from clientagent.wire.signing import Signed, open_signed
 from institutions.authentication import AgentIdentity
-from institutions.portal_key import portal_key
-from rounds.clock import now, utc
-from rounds.models import Participation, PrivacyAccount, PrivacyLink, PrivacyRelease, Run
-from rounds.services.moves import actor_of, record
+from rounds.clock import now
+from rounds.models import Participation, PrivacyAccount, PrivacyRelease, Run
+from rounds.services.bank_privacy import require_open
+from rounds.services.privacy_ledgers import locked_row, meet
 from rounds.services.statements import open_statement
 
 SAME = 1 - 1e-6
@@ -69,8 +55,12 @@ def take_statement(
 
 
 def take_update_statement(*, identity: AgentIdentity, participation: Participation, manifest: UpdateManifest) -> None:
-    """As ``take_statement``, for an update whose manifest was checked; its other figures must tell nothing of customers."""
+    """As ``take_statement``, for an update whose manifest was checked; its other figures must tell nothing of customers.
+
+    Raises ``PrivacyLedgerLocked`` also where the ledger of the bank as a whole stands still and the plan spends from it.
+    """
     run = participation.round.run
+    require_open(run, identity.institution_id)
     if run.plan.document.privacy.record_dp is not None and manifest.train_loss is not None:
         raise PrivacyUnsound(expected="no training loss under record_dp: no noise covers it", got=f"{manifest.train_loss:g}")
     take_statement(
@@ -95,31 +85,12 @@ def _take(
     identity: AgentIdentity, run: Run, rows: int, statement: PrivacyStatement, head: PrivacyHead, round_number: int
 ) -> PrivacyLedgerLocked | None:
     """A lock must last, so it is returned, not raised; everything else that is refused changes nothing."""
-    account = _locked_row(identity, statement.subject)
-    if account.locked is not None:
-        problem = dict(account.locked)
-        return PrivacyLedgerLocked(expected=problem["expected"], got=problem["got"], action=problem["action"])
-    if head.epoch < account.epoch:
-        raise PrivacyLedgerLocked(
-            expected=f"a ledger after reconciliation {account.epoch}", got=f"one after {head.epoch}",
-            action="Run 'fedagent privacy reconcile' at the bank.",
-        )
-    if not _is_known(account, head):
-        try:
-            _extend(account, statement, head)
-        except PrivacyLedgerLocked as error:
-            _lock(account, run, error)
-            return error
+    account = locked_row(identity.institution_id, statement.subject)
+    if (problem := meet(account, run, statement.head, head)) is not None:
+        return problem
     _check_release(account, run, rows, statement)
     _note(account, run, statement, round_number)
     return None
-
-
-def _locked_row(identity: AgentIdentity, subject: str) -> PrivacyAccount:
-    made, _ = PrivacyAccount.objects.get_or_create(
-        institution_id=identity.institution_id, unit="record", subject=subject, defaults={"hash": GENESIS}
-    )
-    return PrivacyAccount.objects.select_for_update(of=("self",), no_key=True).select_related("institution").get(pk=made.pk)
 
 
 def _check_release(account: PrivacyAccount, run: Run, rows: int, statement: PrivacyStatement) -> None:
@@ -143,34 +114,6 @@ def _check_release(account: PrivacyAccount, run: Run, rows: int, statement: Priv
         )
 
 
-def _is_known(account: PrivacyAccount, head: PrivacyHead) -> bool:
-    """Whether this head was passed before: a statement that is sent again, or after another run's."""
-    if head.epoch != account.epoch or head.seq > account.seq:
-        return False
-    return bool(head.seq) and account.links.filter(epoch=head.epoch, seq=head.seq, hash=head.hash).exists()
-
-
-def _extend(account: PrivacyAccount, statement: PrivacyStatement, head: PrivacyHead) -> None:
-    update = statement.head
-    since = account.links.filter(epoch=account.epoch, seq=update.since_seq).first()
-    require_extends(head, update, _word(account), since.hash if since else None)
-    reached = since.hash if since else GENESIS
-    links = []
-    for seq, digest in enumerate(update.links, update.since_seq + 1):
-        reached = seal(reached, digest)
-        links.append(PrivacyLink(account=account, epoch=head.epoch, seq=seq, hash=reached))
-    PrivacyLink.objects.bulk_create(links, ignore_conflicts=True)
-    account.seq, account.hash = head.seq, head.hash
-    account.countersigned = sign_document(_word(account), portal_key()).model_dump(mode="json")
-
-
-def _word(account: PrivacyAccount) -> PrivacyCountersignature:
-    return PrivacyCountersignature(
-        institution=account.institution.slug, unit="record", subject=account.subject, seq=account.seq, hash=account.hash,
-        epoch=account.epoch, at_utc=utc(now()),
-    )
-
-
 def _note(account: PrivacyAccount, run: Run, statement: PrivacyStatement, round_number: int) -> None:
     PrivacyRelease.objects.get_or_create(
         account=account, run=run, release=statement.event.release,
@@ -182,40 +125,3 @@ def _note(account: PrivacyAccount, run: Run, statement: PrivacyStatement, round_
     account.epsilon = max(account.epsilon, statement.subject_epsilon)
     account.delta, account.budget = statement.subject_delta, statement.budget
     account.save()
-
-
-def _lock(account: PrivacyAccount, run: Run, error: PrivacyLedgerLocked) -> None:
-    account.locked, account.locked_at = dict(error.problem()), now()
-    account.save(update_fields=["locked", "locked_at"])
-    body = {"institution": account.institution.slug, "subject": account.subject, "expected": error.expected, "got": error.got}
-    record(run, "privacy_ledger_locked", body)
-
-
-def countersigned(identity: AgentIdentity, document: dict[str, Any]) -> Signed | None:
-    """The portal's last word on the privacy ledger that a statement tells of; None where it tells of none."""
-    said = document.get("privacy")
-    subject = said.get("subject") if isinstance(said, dict) else None
-    if not isinstance(subject, str):
-        return None
-    account = PrivacyAccount.objects.filter(institution_id=identity.institution_id, unit="record", subject=subject).first()
-    return Signed.model_validate(account.countersigned) if account and account.countersigned else None
-
-
-@transaction.atomic(durable=True)
-def confirm_reconciliation(*, account: PrivacyAccount, user: Any, reason: str) -> PrivacyAccount:
-    """People have compared both sides: the bank's next statement begins a new epoch of its ledger. Raises ``IllegalMove``."""
-    account = PrivacyAccount.objects.select_for_update(of=("self",), no_key=True).select_related("institution").get(pk=account.pk)
-    if not reason.strip():
-        raise Malformed(expected="a reason", got="none", action="Say in a sentence what was compared and found.")
-    if account.locked is None:
-        raise IllegalMove(expected="a privacy ledger that is locked", got="one that is open")
-    was = account.locked
-    account.epoch, account.seq, account.hash, account.countersigned = account.epoch + 1, 0, GENESIS, None
-    account.locked = account.locked_at = None
-    account.save()
-    append(
-        chain=CONSORTIUM, kind="privacy_reconciled", actor=actor_of(user),
-        body={"institution": account.institution.slug, "subject": account.subject, "epoch": account.epoch, "reason": reason.strip(),
-              "was": {"expected": was["expected"], "got": was["got"]}},
-    )
-    return account

@@ -15,7 +15,7 @@ from rounds import live
 from rounds.clock import now
 from rounds.lifecycle import RunEvent
 from rounds.models import Plan, PlanDecision, Project, Run, Seat
-from rounds.selectors.privacy import outlooks, too_small
+from rounds.selectors.outlooks import outlooks, too_small
 from rounds.services.moves import actor_of, hint_after_commit, move_run, record
 
 
@@ -23,10 +23,11 @@ from rounds.services.moves import actor_of, hint_after_commit, move_run, record
 def propose_run(*, plan: Plan, user: Any) -> Run:
     """Open a run of a frozen plan and ask every participant for its word.
 
-    Raises ``PlanInvalid`` when a participant is suspended or unknown, ``BudgetExceeded`` where a bank's privacy budget is known
-    to be too small.
+    Raises ``PlanInvalid`` when a participant is suspended or unknown, ``BudgetExceeded`` where a privacy budget, of a bank's
+    customers or of banks as a whole in this project, is known to be too small.
     """
-    Project.objects.select_for_update(no_key=True).get(pk=plan.project_id)  # run numbers are counted one at a time
+    # run numbers are counted, and the project's budget is set aside, one at a time
+    plan.project = Project.objects.select_for_update(no_key=True).get(pk=plan.project_id)
     schema = plan.document
     banks = list(Institution.objects.filter(slug__in=schema.participants))
     able = {bank.slug for bank in banks if bank.state != Institution.State.SUSPENDED}
@@ -37,8 +38,9 @@ def propose_run(*, plan: Plan, user: Any) -> Run:
         )
     if obstacles := too_small(outlooks(plan.project, schema)):
         raise BudgetExceeded(
-            expected="banks whose customers' privacy budget holds this run", got="; ".join(obstacles),
-            action="Propose a smaller epsilon, leave these banks out, or ask them to raise max_record_epsilon.",
+            expected="privacy budgets that hold this run", got="; ".join(obstacles),
+            action="Propose a smaller epsilon or fewer rounds, leave these banks out, or have the budget raised: the project's on its "
+                   "page, a bank's own in its policy.toml.",
         )
     number = (Run.objects.filter(plan__project=plan.project).aggregate(last=Max("number"))["last"] or 0) + 1
     run = Run.objects.create(plan=plan, number=number, created_by=user)

@@ -9,19 +9,14 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
-from django.utils.translation import gettext as _
 
 from clientagent.wire.errors import Refusal
+from institutions.saying import refusal_text
 
 
 def say_refusal(request: HttpRequest, refusal: Refusal) -> None:
     """A typed refusal as a message: what was expected, what came, what to do."""
-    parts = [
-        _("Expected %(what)s.") % {"what": refusal.expected} if refusal.expected else "",
-        _("Got %(what)s.") % {"what": refusal.got} if refusal.got else "",
-        refusal.action,
-    ]
-    messages.error(request, " ".join(part for part in parts if part))
+    messages.error(request, refusal_text(refusal))
 
 
 def back_on_refusal(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from audit.models import Chain, Entry
 from institutions.models import Role
 from institutions.permissions import require_role
+from institutions.saying import said
 from institutions.tables import asked, page_of
 from rounds.models import Run
 from rounds.selectors.events import lines, may_read
@@ -104,7 +105,7 @@ def verify(request: HttpRequest, chain: str) -> HttpResponse:
     if "broken" in outcome:
         messages.error(
             request,
-            _("The chain does not verify. Keep this page and tell the consortium: %(what)s") % {"what": outcome["broken"]},
+            _("The chain does not verify. Keep this page and tell the consortium: %(what)s") % {"what": said(outcome["broken"])},
         )
     else:
         messages.success(request, _("Verified: all %(n)d entries of this chain fit together.") % {"n": outcome["seq"]})

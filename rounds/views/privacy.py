@@ -5,8 +5,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
@@ -15,8 +15,8 @@ from institutions.models import Role
 from institutions.permissions import require_role
 from institutions.tables import asked
 from rounds import services
-from rounds.models import PrivacyAccount
 from rounds.selectors import spending
+from rounds.selectors.outlooks import accounts_of
 from rounds.selectors.scope import audience_of, project_for, run_for, visible_projects
 from rounds.views.doors import say_refusal
 
@@ -48,7 +48,9 @@ def run_privacy(request: HttpRequest, run_id: UUID) -> HttpResponse:
 @require_role(Role.ADMINISTRATOR)
 def reconcile(request: HttpRequest, slug: str, account: int) -> HttpResponse:
     project = project_for(audience_of(request.user), slug)
-    row = get_object_or_404(PrivacyAccount.objects.filter(releases__run__plan__project=project).distinct(), pk=account)
+    row = next((one for one in accounts_of(project) if one.pk == account), None)
+    if row is None:
+        raise Http404
     try:
         services.confirm_reconciliation(account=row, user=request.user, reason=request.POST.get("reason", ""))
         messages.success(request, _("Confirmed. The bank's next statement begins anew from its reconciled ledger."))

@@ -11,10 +11,11 @@ from django.views.decorators.http import require_GET, require_http_methods
 from clientagent.wire.errors import Refusal
 from institutions.models import Institution, Role
 from institutions.permissions import require_role
+from institutions.saying import refusal_text
 from institutions.tables import asked, ordering, page_of
 from rounds import services
 from rounds.figures import palette
-from rounds.forms.project import ProjectForm
+from rounds.forms.project import BudgetForm, ProjectForm
 from rounds.models import Project
 from rounds.selectors.lists import plan_rows, project_rows, run_rows, version_rows
 from rounds.selectors.privacy import lines
@@ -69,6 +70,22 @@ def project_detail(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @require_role(Role.ADMINISTRATOR)
+def project_budget(request: HttpRequest, slug: str) -> HttpResponse:
+    """What each bank as a whole may lose in the project: what is held of it, and another bound with its reason."""
+    audience = audience_of(request.user)
+    project = project_for(audience, slug)
+    form = BudgetForm(request.POST or None, initial={"epsilon": project.institution_epsilon})
+    if request.method == "POST" and form.is_valid():
+        form.run(services.set_budget, project=project, user=request.user, **form.cleaned_data)
+        if not form.errors:
+            messages.success(request, _("The budget is set, and stands on the project's ledger."))
+            return redirect("rounds:project", project.slug)
+    held = [line for line in lines(audience, project) if line.account.unit == "institution"]
+    return render(request, "rounds/project/budget.html", {"form": form, "project": project, "held": held, "audience": audience})
+
+
+@require_http_methods(["GET", "POST"])
+@require_role(Role.ADMINISTRATOR)
 def project_new(request: HttpRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -77,7 +94,7 @@ def project_new(request: HttpRequest) -> HttpResponse:
         except Refusal as refusal:
             form.add_error(
                 "slug",
-                _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal.sentence,
+                _("Another project has this short name.") if refusal.got == form.cleaned_data["slug"] else refusal_text(refusal),
             )
         else:
             messages.success(request, _("The project is there. Next: a plan."))

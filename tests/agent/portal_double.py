@@ -28,6 +28,7 @@ from clientagent.wire.errors import KeyUnknown, Malformed, NotFound, Refusal, Tr
 from clientagent.wire.http import key_id_of, verify_request
 from clientagent.wire.ledger import GENESIS, Entry, seal
 from clientagent.wire.plan import Plan, as_text
+from clientagent.wire.privacy.heads import require_extends
 from clientagent.wire.signing import Document, PrivateKey, PublicKey, Signed, open_signed, parse, sign_document
 from clientagent.wire.strategies import keeps_own
 from clientagent.wire.tensors import Array, pack, unpack
@@ -77,6 +78,8 @@ class PortalDouble:
         self.statements: list[Signed] = []
         self.updates: list[bytes] = []
         self.clips: dict[int, float] = {}  # where the plan's adapts: of each version
+        self.project_budget: float | None = None
+        self.shown: m.PrivacyCountersignature | None = None  # where the bank's ledger of itself as a whole stood last
         self.receipts: dict[str, Signed] = {}
         self.stage = "notice"
         self.round, self.attempt, self.number = 0, 1, 0
@@ -315,6 +318,19 @@ class PortalDouble:
             "aggregation_digest": aggregation, "state_digest": None,
         })  # fmt: skip
 
+    def _meet_bank(self, request: Request) -> Reply:
+        """As the real portal: the head must go on from the last one, or it is refused."""
+        assert self.agent is not None
+        said = self._open(parse(Signed, parse_json(request.body)), m.BankPrivacy)
+        head = open_signed(said.head.head, self.agent, m.PrivacyHead)
+        since = self.shown.hash if self.shown and self.shown.seq == said.head.since_seq else None
+        require_extends(head, said.head, self.shown, since)
+        self.shown = m.PrivacyCountersignature(
+            institution=SLUG, unit="institution", subject=said.project, seq=head.seq, hash=head.hash, epoch=head.epoch,
+            budget=self.project_budget, at_utc=INSTANT,
+        )  # fmt: skip
+        return _json(self.sign(self.shown))
+
     # -------------------------------------------------------------------- updates
     def _update(self, request: Request) -> Reply:
         size = int.from_bytes(request.body[:4], "big")
@@ -462,6 +478,7 @@ ROUTES = [
     (rf"POST runs/{ID}/appraisals", "_appraise"),
     (rf"POST runs/{ID}/acknowledgements", "_acknowledge"),
     (r"POST refusals", "_refusal"),
+    (r"POST privacy/ledgers", "_meet_bank"),
 ]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clientagent.portal import Portal
 from clientagent.privacy.desk import PrivacyDesk, ledger_of
+from clientagent.transport import Transport
 from clientagent.wire.errors import BudgetExceeded
-from clientagent.wire.messages import Unfit, UpdateManifest
+from clientagent.wire.ledger import GENESIS
+from clientagent.wire.messages import BankPrivacy, Unfit, UpdateManifest
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import open_signed, parse
 from clientagent.wire.tensors import unpack
@@ -59,6 +62,74 @@ def test_a_bank_whose_own_bound_is_too_small_declines(serve, bank):
     assert "max_institution_epsilon" in open_signed(refusal, portal.agent, Unfit).reason
 
 
+def refused(portal) -> list[str]:
+    return [one.document.get("code") or one.document.get("reason", "") for one in portal.statements
+            if one.document["type"] in ("unfit", "work_refusal")]  # fmt: skip
+
+
+def test_a_bank_shows_where_its_books_stand_before_each_round_and_keeps_the_countersignature(serve, bank):
+    portal = serve(**NOISED)
+    home = bank(portal)
+    run_agent(home)
+    ledger = ledger_of(home, "project:retail-credit")
+    shown = [parse(BankPrivacy, one.document) for one in portal.statements if one.document["type"] == "bank_privacy"]
+    assert [one.project for one in shown] == ["retail-credit"] * 3  # once allotted, and before each of two rounds
+    assert [one.epsilon == 0 for one in shown] == [True, False, False]
+    assert all(one.epsilon <= one.promised <= 8.0 for one in shown)
+    assert ledger.seen.unit == "institution"
+    assert 0 < ledger.seen.seq < ledger.seq
+
+
+def test_a_bank_whose_own_books_exceed_the_projects_budget_declines(serve, bank):
+    portal = serve(**NOISED)
+    portal.project_budget = 7.0
+    home = bank(portal)
+    run_agent(home)
+    assert portal.updates == []
+    assert "its budget" in refused(portal)[0]
+    assert ledger_of(home, "project:retail-credit").book.run(portal.run).closed, "what was set aside is free again"
+
+
+def test_the_bank_reads_what_a_run_would_take_before_it_says_yes(serve, bank):
+    portal = serve(**NOISED)
+    portal.project_budget = 9.0
+    home = bank(portal)
+    run_agent(home, once=True)  # the plan is known, nothing is spent
+    row = as_json("plans", "show", portal.plan.hash, home=home)[1]["privacy"][0]
+    assert (row["unit"], row["subject"], row["now"], row["bound"]) == ("institution", "retail-credit", 0.0, None)
+    assert 7.9 < row["after"] <= 8.0
+    run_agent(home)
+    told = fedagent("plans", "show", portal.plan.hash, home=home).stdout
+    assert "the bound is 9" in told
+    assert "this bank would decline" in told
+
+
+def test_a_bank_that_was_restored_from_a_backup_sends_nothing(serve, bank):
+    portal = serve(**NOISED)
+    home = bank(portal)
+    run_agent(home, once=True)  # the plan
+    run_agent(home, once=True)  # the statistics: the run is set aside
+    path = home.privacy_path / "project-retail-credit.jsonl"
+    before = path.read_bytes()
+    run_agent(home, once=True)
+    assert len(portal.updates) == 1
+    path.write_bytes(before)
+    run_agent(home)
+    assert len(portal.updates) == 1
+    assert refused(portal) == ["privacy_ledger_locked"]
+
+
+def test_a_portal_that_forgot_what_it_countersigned_locks_the_bank(serve, bank):
+    portal = serve(**NOISED)
+    home = bank(portal)
+    for _ in range(3):
+        run_agent(home, once=True)
+    portal.shown = portal.shown.model_copy(update={"seq": 0, "hash": GENESIS})
+    run_agent(home)
+    assert len(portal.updates) == 1
+    assert refused(portal) == ["privacy_ledger_locked"]
+
+
 ADAPTIVE = {
     "training__epochs": 1, "strategy__weighting": "equal", "schedule__quorum": 0.02,
     "participants": ["north", *(f"bank-{i}" for i in range(49))],
@@ -103,10 +174,12 @@ RUN = "00000000-0000-4000-8000-000000000001"
 def desk(serve, bank):
     portal = serve()
     home = bank(portal)
-    desk = PrivacyDesk(home, None)
+    transport = Transport(portal.url, home.key, patience_s=2)
+    desk = PrivacyDesk(home, Portal(transport, home))
     plan = one_bank_plan(**SHARED)
     desk.allot_bank(plan, run=RUN)
-    return desk, plan
+    yield desk, plan
+    transport.close()
 
 
 def leave(desk, plan, base, cohort):

@@ -93,6 +93,7 @@ def test_a_strong_label_skew_gives_banks_different_rates() -> None:
         ({"banks": 3, "skew": "odd:1"}, "got odd:1"), ({"banks": 3, "skew": "label:x"}, "got label:x"),
         ({"banks": 3, "skew": "quantity:0"}, "got quantity:0"), ({"banks": 3, "skew": "label:nan"}, "got label:nan"),
         ({"banks": 30, "skew": "quantity:0.5"}, "none for bank-"), ({"label": "nope", "banks": 2}, "got nope"),
+        ({"banks": 100}, "at least 10 rows with a label for each of 100 banks, got 4 for bank-"),
     ],
 )  # fmt: skip
 def test_a_split_that_cannot_be_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

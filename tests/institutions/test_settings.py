@@ -33,7 +33,7 @@ def test_without_any_environment_the_site_is_closed_and_needs_no_service(tmp_pat
     found = settings_with(tmp_path)
     assert found["DEBUG"] is False
     assert found["ALLOWED_HOSTS"] == ["127.0.0.1", "localhost", "[::1]"]
-    assert found["engine"] == "django.db.backends.sqlite3"
+    assert found["engine"] == "fedportal.queued.sqlite3"
     assert found["CELERY_BROKER_URL"].startswith("memory:")
     assert found["layer"] == "channels.layers.InMemoryChannelLayer"
 

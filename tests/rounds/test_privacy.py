@@ -190,7 +190,7 @@ def test_a_portal_that_forgot_locks_too(private, banks):
     whole_round(private, banks)
     account = PrivacyAccount.objects.get(institution__slug="north")
     ledger = banks[0].ledger()
-    from rounds.services.privacy import countersigned
+    from rounds.services.privacy_ledgers import countersigned
 
     ledger.confront(countersigned(AgentIdentityOf(banks[0]), {"privacy": {"subject": "retail"}}))
     account.links.all().delete()
@@ -215,7 +215,7 @@ def test_a_run_that_would_exceed_a_known_budget_is_not_proposed(private, banks, 
         bank.budget = 2.5
     whole_round(private, banks)
     whole_round(private, banks)
-    with pytest.raises(BudgetExceeded, match="its bound is 2.5"):
+    with pytest.raises(BudgetExceeded, match="bank's own bound is 2.5"):
         services.propose_run(plan=private.run.plan, user=admin)
 
 

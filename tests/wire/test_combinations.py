@@ -77,7 +77,7 @@ def test_what_does_not_go_together_is_refused_at_its_field(changes, field):
     with pytest.raises(PlanInvalid) as refused:
         require_combinable(plan)
     assert refused.value.got == field
-    assert refused.value.expected == conflicts(plan)[0].sentence
+    assert conflicts(plan)[0].sentence in refused.value.expected
 
 
 def test_a_reason_names_the_numbers():

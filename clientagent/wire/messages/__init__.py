@@ -20,6 +20,7 @@ from clientagent.wire.messages.preprocessing import (
     WoeInput,
 )
 from clientagent.wire.messages.privacy import (
+    BankPrivacy,
     PrivacyCountersignature,
     PrivacyEvent,
     PrivacyHead,
@@ -57,8 +58,8 @@ from clientagent.wire.messages.work import (
 )
 
 __all__ = [
-    "Acknowledgement", "AggregationEntry", "AggregationManifest", "AggregationNoise", "Appraisal", "BinsInput", "CategoricalInput",
-    "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
+    "Acknowledgement", "AggregationEntry", "AggregationManifest", "AggregationNoise", "Appraisal", "BankPrivacy", "BinsInput",
+    "CategoricalInput", "CategoricalStatistics", "CategoricalWoe", "Cells", "Count", "Decision", "Digest", "Enrolment", "EnrolmentRequest",
     "Environment", "Estimate", "EvaluationCounts", "EvaluationReport", "Evidence", "Gain", "GroupCounts", "Head",
     "HeadUpdate", "Id", "Instant", "MOST_GROUPS", "ManifestAnswer", "Message", "ModelFigures", "NumericInput",
     "NumericStatistics", "PiecewiseInput", "PlanDocument", "PlanNotice", "PreprocessingSpec",

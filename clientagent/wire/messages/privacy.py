@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message
+from clientagent.wire.messages.basis import Count, Digest, Id, Instant, Message, is_none
 from clientagent.wire.plan import Slug
 from clientagent.wire.signing import Document, Signed
 
@@ -53,6 +53,8 @@ class PrivacyEvent(Message):
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """What a ledger is about: the bank's own name of a dataset lineage, or a project."""
+PROJECT = "project:"
+"""What a bank's name of a ledger begins with that is about the bank as a whole in a project; no lineage may begin so."""
 Epsilon = Annotated[float, Field(ge=0)]
 
 
@@ -95,7 +97,10 @@ class PrivacyHeadUpdate(Message):
 
 
 class PrivacyCountersignature(Document):
-    """The portal's word that it has seen a head, and the last head it ever will accept something behind of."""
+    """The portal's word that it has seen a head, and the last head it ever will accept something behind of.
+
+    ``budget``: what the consortium allows each bank as a whole in this project, over all its plans; only of a bank as a whole.
+    """
 
     type: Literal["privacy_countersignature"] = "privacy_countersignature"
     institution: Slug
@@ -104,7 +109,26 @@ class PrivacyCountersignature(Document):
     seq: Count
     hash: Digest
     epoch: Count = 0
+    budget: Epsilon | None = Field(None, exclude_if=is_none)
     at_utc: Instant
+
+
+class BankPrivacy(Document):
+    """POST privacy/ledgers: where a bank's ledger of what it as a whole has lost in a project stands, before a run spends from it.
+
+    ``epsilon`` and ``promised`` as in the bank's books at ``delta``: what is spent or reserved, and with all open runs. ``budget``: the
+    bank's own bound (max_institution_epsilon); None where it set none.
+    """
+
+    type: Literal["bank_privacy"] = "bank_privacy"
+    institution: Slug
+    run: Id
+    project: Slug
+    epsilon: Epsilon
+    promised: Epsilon
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    budget: Epsilon | None = None
+    head: PrivacyHeadUpdate
 
 
 class PrivacyStatement(Message):

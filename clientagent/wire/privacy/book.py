@@ -18,7 +18,8 @@ from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Refusal
 from clientagent.wire.ledger import Entry
 from clientagent.wire.messages import Count, Digest, Id, Message, Text
-from clientagent.wire.messages.privacy import PrivacyEvent, SpentRelease
+from clientagent.wire.messages.privacy import PrivacyEvent, SpentRelease, Unit
+from clientagent.wire.phrases import phrase
 from clientagent.wire.plan import Slug
 from clientagent.wire.privacy.accounting import epsilon_of
 from clientagent.wire.privacy.events import Spending, plus, together
@@ -26,6 +27,8 @@ from clientagent.wire.privacy.terms import RecordTerms
 from clientagent.wire.signing import parse
 
 ROUNDING = 1 + 1e-9
+RECORD_DELTA, BANK_DELTA = 1e-6, 1e-5
+"""Delta of a ledger in which no plan has promised one yet."""
 
 
 class Fact(StrEnum):
@@ -226,7 +229,8 @@ class Book:
 
     def delta_with(self, allotted: Allotted | None = None) -> float:
         stated = [run.allotted.delta for run in self.runs.values()] + [event.delta for event in self.charged]
-        return min(stated + [allotted.delta] if allotted else stated, default=1e-6)
+        event = allotted.update if allotted else self.any_event
+        return summed_delta(stated + [allotted.delta] if allotted else stated, event.unit if event else "record")
 
     def epsilon(self) -> float:
         return epsilon_of(self.spent, self.delta)
@@ -235,6 +239,12 @@ class Book:
         """What all open runs, and one more, will have cost at the end."""
         promised = plus(self.promised, allotted.spending) if allotted else self.promised
         return epsilon_of(promised, self.delta_with(allotted))
+
+
+def summed_delta(stated: Iterable[float], unit: Unit) -> float:
+    """The delta at which a ledger's spending is summed up: the smallest that a plan promised; of a bank as a whole never above
+    ``BANK_DELTA``, so that no plan makes a budget look larger by leaving more out."""
+    return min([*stated, *([BANK_DELTA] if unit == "institution" else [])], default=RECORD_DELTA)
 
 
 def require_within(book: Book, allotted: Allotted, budget: float | None) -> None:
@@ -261,8 +271,8 @@ def require_budget(book: Book, budget: float | None) -> None:
 def _whom(event: PrivacyEvent | None) -> str:
     """Whose privacy, and the line of the policy that bounds it."""
     if event is not None and event.unit == "institution":
-        return "this bank over all plans of the project (max_institution_epsilon)"
-    return "these customers over all plans (max_record_epsilon)"
+        return phrase("this bank over all plans of the project (max_institution_epsilon)")
+    return phrase("these customers over all plans (max_record_epsilon)")
 
 
 def allotment_of(terms: RecordTerms, *, run: str, project: str, plan_hash: str) -> Allotted:

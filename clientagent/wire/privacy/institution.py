@@ -22,7 +22,7 @@ from clientagent.wire.messages.privacy import PrivacyEvent
 from clientagent.wire.plan import Plan
 from clientagent.wire.privacy.accounting import ACCOUNTANT, NoiseCache, epsilon_of, noise_for
 from clientagent.wire.privacy.discrete import Integers, discrete_gaussian
-from clientagent.wire.privacy.events import together
+from clientagent.wire.privacy.events import Spending, together
 from clientagent.wire.privacy.stream import Floats, Stream
 from clientagent.wire.privacy.terms import updates_of
 
@@ -69,6 +69,11 @@ class InstitutionTerms:
 
     def epsilon_after(self, updates: int) -> float:
         return epsilon_of(together([self.event("0" * 64, "0" * 64)], updates), self.delta) if updates else 0.0
+
+    @property
+    def spending(self) -> Spending:
+        """All that a run may take of one bank."""
+        return together([self.event("0" * 64, "0" * 64)], self.updates)
 
 
 def institution_terms(plan: Plan, *, cache: NoiseCache | None = None) -> InstitutionTerms:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from fedportal.allocator import keep_few_arenas
+from fedportal.memory import collect_rarely, keep_few_arenas
 
 GRACE_S = 2
 """How long a stopping server waits for answers under way; a long poll asks again elsewhere."""
@@ -47,7 +47,10 @@ class Command(BaseCommand):
         # uvicorn ends by raising the signal again that stopped it; that is no failure here
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: None)
-        _server().run(sockets=[listener])
+        server = _server()
+        server.config.load()
+        collect_rarely()
+        server.run(sockets=[listener])
         if engine:
             engine.stop()
         self.stdout.write("fedportal has stopped")
