@@ -135,8 +135,9 @@ def load_policy(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise PolicyInvalid(
-            expected=f"{key}: {first['msg']}", got=repr(first.get("input"))[:80], action=f"Correct {key} in {path}."
+            expected=f"{key}: {said}", got=repr(first.get("input"))[:80], action=f"Correct {key} in {path}."
         ) from error
 
 
@@ -163,7 +164,7 @@ def decide(
         fields = "; ".join(phrase(f"{field} (this version: {offered})") for field, offered in missing)
         return Verdict("refused", "policy", f"this version of the agent cannot run {fields}")
     if found := conflicts(plan):
-        return Verdict("refused", "policy", " ".join(conflict.sentence for conflict in found))
+        return Verdict("refused", "policy", " ".join(f"{conflict.field}: {conflict.sentence}" for conflict in found))
     if unfit:
         return Verdict("refused", "policy", unfit)
     if hand is not None:

@@ -217,6 +217,10 @@ _REFUSED = (
          _("Balanced weights need the number of positives: give privacy.record_dp.statistics a share of epsilon.")),
     _Row("privacy.record_dp.bounds", lambda plan: bool(_strange_bounds(plan)),
          _("Bounds of a column that is no number of this plan: %(column)s."), lambda plan: {"column": _strange_bounds(plan)[0]}),
+    _Row("evaluation.segment", _both(_has_record_dp, lambda plan: plan.evaluation.segment is not None),
+         _("Groups are small numbers of customers, counted without noise: leave the segment out under record-level privacy.")),
+    _Row("evaluation.gains", _both(_has_record_dp, lambda plan: plan.evaluation.gains),
+         _("What a bank gained is read off its customers without noise: switch gains off under record-level privacy.")),
     # ---- codecs
     _Row("compression.codec", _both(_codec("topk"), _is_masked),
          _("Top-k tells which weights moved, and masked updates must all have the same places.")),
@@ -238,6 +242,12 @@ _REFUSED = (
     _Row("schedule.late", _both(_clips_adaptively, lambda plan: plan.schedule.late == "next_round"),
          _("A late update was cut to an earlier round's clip than the one that adapted: discard late ones.")),
     # ---- secure aggregation
+    _Row("schedule.mode", _both(_is_masked, _is_async),
+         _("Masks cancel among banks that train from one version at a time; in async mode each starts from another. Choose sync.")),
+    _Row("privacy.institution_dp.clip", _both(_is_masked, _clips_adaptively),
+         _("The count that an adaptive clip follows is not masked: give a number.")),
+    _Row("evaluation.segment", _both(_is_masked, lambda plan: plan.evaluation.segment is not None),
+         _("Counts by group are not masked, so the portal would see each bank's: leave the segment out.")),
     _Row("schedule.late", _both(_is_masked, lambda plan: plan.schedule.mode == "sync" and plan.schedule.late == "next_round"),
          _("Masks cancel within one round's cohort, so a late update cannot count in the next round; discard late ones.")),
     _Row("participants", _both(_is_masked, lambda plan: len(plan.participants) > MAX_COHORT),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from clientagent.wire.errors import Refusal
 from clientagent.wire.masking import fewest_in_sum, threshold_for
@@ -22,10 +25,30 @@ UNKNOWN_CATEGORIES = 6
 """Categories assumed of a feature whose categories the statistics stage will agree."""
 
 
+About = Literal["run", "protects", "leaves", "costs"]
+HEADINGS: dict[About, str | Promise] = {
+    "run": gettext_lazy("What happens"),
+    "protects": gettext_lazy("What is protected, and from whom"),
+    "leaves": gettext_lazy("What stays in sight"),
+    "costs": gettext_lazy("What it costs"),
+}
+
+
 @dataclass(frozen=True)
 class Effect:
+    """One sentence. ``url``: where there is more of it."""
+
     icon: str
     text: str
+    about: About = "run"
+    url: str = ""
+
+
+def by_heading(effects: Iterable[Effect]) -> list[tuple[str | Promise, list[Effect]]]:
+    """The sentences of each heading that has any, in the order of ``HEADINGS``."""
+    found = list(effects)
+    groups = [(title, [effect for effect in found if effect.about == about]) for about, title in HEADINGS.items()]
+    return [(title, group) for title, group in groups if group]
 
 
 def effects_of(plan: Plan) -> list[Effect]:
@@ -75,7 +98,7 @@ def _traffic(plan: Plan) -> Effect:
     up, down = update_bytes(plan), version_bytes(plan)
     total = (up + down) * len(plan.participants) * plan.schedule.rounds
     words = {"up": size_text(up), "down": size_text(down), "total": size_text(total)}
-    return Effect("cloud-upload", _("About %(up)s up and %(down)s down per bank and round, %(total)s in all.") % words)
+    return Effect("cloud-upload", _("About %(up)s up and %(down)s down per bank and round, %(total)s in all.") % words, "costs")
 
 
 def _waiting(plan: Plan) -> Effect:
@@ -125,15 +148,17 @@ def _protection(plan: Plan) -> list[Effect]:
             "shield",
             _("Totals are published over at least %(banks)d banks; bins and categories hold at least %(cell)d customers.")
             % {"banks": privacy.min_banks, "cell": privacy.min_cell},
+            "protects",
         )
     ]
     if privacy.secure_aggregation is None:
-        effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation.")))
+        effects.append(Effect("eye", _("The portal sees each bank's update: no secure aggregation."), "leaves"))
     else:
         effects += _masked(plan)
     effects += [*_customers(plan), *_banks(plan)]
     if privacy.record_dp is None and privacy.institution_dp is None:
-        effects.append(Effect("info-circle", _("No differential privacy: no noise is added to updates.")))
+        text = _("No differential privacy: no noise hides one customer or one bank in the versions.")
+        effects.append(Effect("info-circle", text, "leaves"))
     return effects
 
 
@@ -145,7 +170,7 @@ def _customers(plan: Plan) -> list[Effect]:
     try:
         terms = terms_of(plan, None)
     except Refusal as refusal:
-        return [Effect("alert-triangle", refusal_text(refusal))]
+        return [Effect("alert-triangle", refusal_text(refusal), "costs")]
     half = max(terms.updates // 2, 1)
     words = {
         "epsilon": f"{record.epsilon:g}", "delta": f"{terms.delta:.1g}", "noise": f"{terms.noise_multiplier:.3g}",
@@ -156,15 +181,15 @@ def _customers(plan: Plan) -> list[Effect]:
         Effect("shield-check", _(
             "Each customer of each bank loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to everybody "
             "beyond the own bank, the portal included."
-        ) % words),
+        ) % words, "protects"),
         Effect("activity", _(
             "Each step looks at about %(share)d %% of the rows, cuts each gradient at %(clip)s and adds %(noise)s times as much "
             "noise; banks with few rows pay most in accuracy."
-        ) % words),
+        ) % words, "costs"),
         Effect("scale", _(
             "It spends epsilon %(first)s by the first update, %(half)s by update %(n)d and %(epsilon)s by update %(all)d."
-        ) % words),
-        *(Effect("eye", _(row.reason) % row.values) for row in not_covered(plan)),
+        ) % words, "costs"),
+        *(Effect("eye", _(row.reason) % row.values, "leaves") for row in not_covered(plan)),
     ]
 
 
@@ -176,7 +201,7 @@ def _banks(plan: Plan) -> list[Effect]:
     try:
         terms = institution_terms(plan)
     except Refusal as refusal:
-        return [Effect("alert-triangle", refusal_text(refusal))]
+        return [Effect("alert-triangle", refusal_text(refusal), "costs")]
     banks, masked = len(plan.participants), plan.privacy.secure_aggregation is not None
     honest = honest_banks(fewest_in_sum(plan, banks)) if masked else banks
     words: dict[str, str | int] = {
@@ -191,16 +216,16 @@ def _banks(plan: Plan) -> list[Effect]:
         Effect("shield-check", _(
             "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
             "versions; not to the portal, which sees single updates and adds the noise."
-        ) % words),
+        ) % words, "protects"),
     ]  # fmt: skip
     return [
         *towards,
         Effect("activity", _(
             "Updates are cut at norm %(clip)s and the mean gets noise of %(times)s times that in every weight: with few banks, "
             "expect a much weaker model."
-        ) % words),
-        *([Effect("activity", adapting % words)] if terms.adaptive else []),
-        Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks.")),
+        ) % words, "costs"),
+        *([Effect("activity", adapting % words, "costs")] if terms.adaptive else []),
+        Effect("eye", _("The statistics stage and evaluation counts carry no noise for banks."), "leaves"),
     ]
 
 
@@ -210,11 +235,11 @@ def _shared_noise(words: dict[str, str | int]) -> list[Effect]:
         Effect("shield-check", _(
             "Each bank as a whole loses at most epsilon %(epsilon)s (delta %(delta)s) over the whole run, to whoever sees the "
             "versions and to the portal: each bank adds its share of the noise, and only the noised sum is opened."
-        ) % words),
+        ) % words, "protects"),
         Effect("scale", _(
             "The shares of %(honest)d banks make the promised noise: the fewest that a sum needs, less one that knows its own. An "
             "attempt that failed after updates had left is charged; %(spare)d such attempts fit into the run's epsilon."
-        ) % words),
+        ) % words, "costs"),
     ]
 
 
@@ -227,14 +252,14 @@ def _masked(plan: Plan) -> list[Effect]:
         "stage": span_text(plan.schedule.stage_timeout_s),
     }
     return [
-        Effect("shield-lock", _("The portal sees only the sum of updates, over at least %(smallest)d banks.") % words),
+        Effect("shield-lock", _("The portal sees only the sum of updates, over at least %(smallest)d banks.") % words, "protects"),
         Effect("users", _(
             "Of a full cohort %(threshold)d of %(banks)d banks must stay to the end; nothing of one bank is learnt even if "
             "%(tolerated)d banks collude with the portal."
-        ) % words),
-        Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words),
-        Effect("shield-lock", _("Evaluation counts are masked too: figures are shown of all banks together, never of one.")),
-        Effect("eye", _("The preprocessing statistics, before round 1, are not masked: the portal sees those of each bank.")),
+        ) % words, "protects"),
+        Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words, "costs"),
+        Effect("shield-lock", _("Evaluation counts are masked too: figures are shown of all banks together, never of one."), "protects"),
+        Effect("eye", _("The preprocessing statistics, before round 1, are not masked: the portal sees those of each bank."), "leaves"),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.db.models import Q
@@ -171,6 +171,22 @@ def _rows_of(project: Project, account: PrivacyAccount) -> int | None:
     seats = Seat.objects.filter(run__plan__project=project, institution=account.institution, rows__isnull=False)
     rows: int | None = seats.order_by("-run__created_at").values_list("rows", flat=True).first()
     return rows
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Banks for whom a run means the same; ``one`` stands for all of them."""
+
+    names: list[str]
+    one: Outlook
+
+
+def alike(found: Iterable[Outlook]) -> list[Alike]:
+    """Outlooks that read the same, together; those that stand against the run first."""
+    groups: dict[Outlook, list[str]] = {}
+    for one in found:
+        groups.setdefault(replace(one, slug="", name="", subject="" if one.is_bank else one.subject), []).append(one.name)
+    return sorted((Alike(names, one) for one, names in groups.items()), key=lambda group: (group.one.fits, group.names))
 
 
 def too_small(found: Iterable[Outlook]) -> list[str]:

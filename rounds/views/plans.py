@@ -16,7 +16,7 @@ from institutions.models import Role
 from institutions.permissions import institution_of, require_role
 from rounds import services
 from rounds.forms import plan as plan_form
-from rounds.forms.effects import differences, effects_of
+from rounds.forms.effects import by_heading, differences, effects_of
 from rounds.forms.fields import shown
 from rounds.forms.pace import pace_of
 from rounds.forms.plan import PlanForm
@@ -24,7 +24,7 @@ from rounds.forms.posted import document_from_post
 from rounds.forms.schema import sections
 from rounds.forms.yaml_text import document_from_yaml, yaml_of
 from rounds.models import Plan, Project
-from rounds.selectors.outlooks import outlooks
+from rounds.selectors.outlooks import alike, outlooks
 from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
@@ -73,6 +73,7 @@ def _form(request: HttpRequest, project: Project, audience: Audience, intent: st
 def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent: str) -> dict[str, Any]:
     before = plan_before(project)
     plan = form.plan
+    found = outlooks(project, plan) if plan else []
     return {
         "form": form,
         "project": project,
@@ -83,8 +84,9 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
         "features": _features(form),
         "banks": project.participants.all(),
         "chosen": form.value("participants") or [],
-        "effects": [*effects_of(plan), *pace_of(project, plan)] if plan else [],
-        "outlooks": outlooks(project, plan) if plan else [],
+        "effects": by_heading([*effects_of(plan), *pace_of(project, plan)]) if plan else [],
+        "outlooks": alike(found),
+        "refused_by": sum(not one.fits for one in found),
         "readable": yaml_of(plan) if plan else "",
         "canonical": plan.canonical_text if plan else "",
         "hash": plan.hash if plan else "",
@@ -150,8 +152,10 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
         "plan": plan,
         "document": document,
         "audience": audience,
-        "effects": [*effects_of(document), *pace_of(plan.project, document)],
-        "outlooks": [one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug],
+        "effects": by_heading([*effects_of(document), *pace_of(plan.project, document)]),
+        "outlooks": alike(
+            one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug
+        ),
         "readable": yaml_of(document),
         "decisions": words,
         "my_word": next((word for word in words if word.own), None),

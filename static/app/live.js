@@ -77,6 +77,7 @@
     chartsKey = key;
     await put(document.getElementById("charts"), charts.html);
     window.charts.show(charts.figures);
+    document.dispatchEvent(new CustomEvent("versioned")); // what else the page shows of a version asks for itself
   }
 
   function follow() {

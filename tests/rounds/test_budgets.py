@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from django.urls import reverse
 
 from audit.models import Entry
+from clientagent.history.shown import ShownStory
+from clientagent.history.verify import verify_history
 from clientagent.privacy.ledger import PrivacyLedger
-from clientagent.wire.errors import BudgetExceeded, IllegalMove, Malformed
+from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Malformed
 from clientagent.wire.messages import BankPrivacy, PrivacyCountersignature
 from clientagent.wire.privacy.book import Allotted, release_of
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
 from rounds import services
+from rounds.exports import downloads
 from rounds.models import PrivacyAccount, Run
 from rounds.selectors.outlooks import outlooks
 from tests.cast import browser
@@ -138,7 +142,8 @@ def test_the_administrator_sets_it_and_everybody_reads_it(noised, admin, auditor
 def test_the_plan_says_what_a_run_would_leave_and_that_it_cannot_start(noised, admin):  # noqa: F811
     set_budget(admin, 9.0)
     page = " ".join(browser(admin).get(f"/plans/{noised.run.plan.hash}/").content.decode().split())
-    assert "the bank as a whole): ε 8.0" in page
+    assert "East Bank, North Bank, South Bank" in page, "banks for whom it means the same are named together"
+    assert "ε 8.000 → " in page
     assert "too much: the run cannot start" in page
     answer = browser(admin).post(reverse("rounds:plan-start", args=[noised.run.plan.hash]), follow=True)
     assert "privacy budgets that hold this run" in answer.content.decode()
@@ -189,6 +194,21 @@ def test_an_older_copy_locks_until_both_sides_have_reconciled(noised, books, adm
     assert bank.send(*bank.update(noised.run, bank.work(), clipped(noised, bank, 0))).status_code == 200
     with pytest.raises(IllegalMove):
         services.confirm_reconciliation(account=account, user=admin, reason="Again.")
+
+
+def test_what_a_bank_showed_is_checked_by_whoever_verifies_the_history(noised, books):  # noqa: F811
+    books.show(noised.run)
+    books.reserve(noised.run, noised.run.versions.get().digest)
+    books.show(noised.run)
+    story = json.dumps(downloads.history(noised.run))
+    verify_history(story.encode())
+    history = json.loads(story)
+    shown = [line for line in history["entries"] if line["entry"]["kind"] == "bank_privacy_shown"]
+    assert len(shown) == 2
+    reader = ShownStory(str(noised.run.pk), noised.run.plan.document, {}, [])
+    reader.shown(shown[1]["entry"]["body"])
+    with pytest.raises(LedgerBroken, match="after 2"):
+        reader.shown(shown[0]["entry"]["body"])
 
 
 def test_a_publishing_round_leaves_what_the_bank_has_shown(noised, books):  # noqa: F811

@@ -165,13 +165,13 @@ def test_a_rule_over_several_fields_names_one(project) -> None:
     assert "privacy.min_banks" in form.problems
 
 
-def test_what_this_version_cannot_run_is_explained_and_not_frozen(project, admin) -> None:
+def test_what_cannot_be_protected_is_refused_at_its_field_with_the_reason(project, admin) -> None:
     private = {"record_dp": {}, "min_banks": 1, "min_banks_reason": "two banks"}
     data = posted(parse_plan(document(evaluation={"segment": "region"}, privacy=private, schedule={"select": "last"})))
     lists = {key: data.getlist(key) for key in data} | {"intent": ["freeze"]}
     response = browser(admin).post(reverse("rounds:plan-new", args=["retail"]), lists)
-    assert list(response.context["form"].unsupported) == ["evaluation.segment"]
-    assert "null under record-level privacy" in unescape(response.content.decode())
+    assert list(response.context["form"].problems) == ["evaluation.segment"]
+    assert "counted without noise" in unescape(response.content.decode())
     assert PlanRow.objects.count() == 0
 
 

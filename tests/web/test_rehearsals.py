@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from audit.models import Entry
 from clientagent.wire.plan import parse_plan
-from rounds.forms.yaml_text import document_from_yaml
+from rounds.forms.yaml_text import document_from_yaml, yaml_of
 from rounds.models import RehearsalReport
 from rounds.rehearsal.planning import adapt
 from rounds.rehearsal.result import Rehearsal, is_of
@@ -95,3 +95,20 @@ def test_the_plan_comes_as_yaml_that_the_form_takes_back(federation, north) -> N
 def test_the_form_tells_the_time_at_the_pace_of_the_last_run(running, admin) -> None:
     page = browser(admin).get(reverse("rounds:plan", args=[running.run.plan.hash])).content.decode()
     assert "at the pace of the project" in page
+
+
+def test_another_plan_under_the_same_protection_is_told_what_a_rehearsal_lost(federation, admin) -> None:
+    plan = federation.run.plan
+    address, longer = reverse("rounds:plan-new", args=["retail"]), yaml_of(
+        parse_plan(plan.document.model_dump(mode="json") | {"schedule": {"rounds": 9}})
+    )
+    assert "lost 0.008 of AUC" not in browser(admin).post(address, {"intent": "fill", "yaml": longer}).content.decode()
+    attach(browser(admin), plan, json.dumps(written(plan.document)))
+    page = browser(admin).post(address, {"intent": "fill", "yaml": longer}).content.decode()
+    assert "lost 0.008 of AUC" in page
+    assert reverse("rounds:plan-rehearsals", args=[plan.hash]) in page
+    noised = parse_plan(plan.document.model_dump(mode="json") | {"privacy": {"record_dp": {}}, "schedule": {"rounds": 2, "select": "last"}})
+    page = browser(admin).post(address, {"intent": "fill", "yaml": yaml_of(noised)}).content.decode()
+    assert "What the noise costs in accuracy is not known" in page
+    for heading in ("What is protected, and from whom", "What stays in sight", "What it costs"):
+        assert heading in page

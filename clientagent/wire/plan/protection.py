@@ -51,9 +51,20 @@ class SecureAggregation(Part):
 
 
 class Privacy(Part):
-    record_dp: RecordDP | None = Field(None, description="Differential privacy for each customer of each bank.")
-    institution_dp: InstitutionDP | None = Field(None, description="Differential privacy for each bank.")
-    secure_aggregation: SecureAggregation | None = Field(None, description="The portal sees only the sum of updates.")
+    record_dp: RecordDP | None = Field(
+        None,
+        description="Hides what any one customer changes, from everybody beyond the own bank: other banks, the portal, whoever gets the "
+                    "model.",
+    )
+    institution_dp: InstitutionDP | None = Field(
+        None,
+        description="Hides what any one bank's whole table changes, from whoever sees the versions; from the portal too with secure "
+                    "aggregation.",
+    )
+    secure_aggregation: SecureAggregation | None = Field(
+        None,
+        description="Hides each bank's update from the portal, which sees only the sum; the sum itself is not hidden from anybody.",
+    )
     min_banks: int = Field(3, ge=1, le=10_000, description="Fewest banks behind any published total.")
     min_banks_reason: str = Field("", max_length=500, description="Why fewer than 3 banks may stand behind a total.")
     min_cell: int = Field(5, ge=1, le=10_000, description="Fewest customers in any published bin or category.")
