@@ -2,7 +2,8 @@
 
 One round of three banks; each sends its update in turn with a bare socket on the loopback interface that writes the same bytes
 to disk and one that throws them away. Medians of 3. The clock runs from the first part to the accepted receipt: by then the
-portal has held every part and the whole against signed digests, looked at every number, and synced all of it to disk. Real
+portal has held every part and the whole against signed digests, looked at every number, and synced all of it to disk. Before it
+starts, as much page cache as the update needs is used once and freed: see decision 0039. Real
 agents prepare the run (``fedagent``: plan, statistics) and leave before they train; memory is what portal and sender grew
 while one update passed.
 """

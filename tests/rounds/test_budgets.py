@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
 from audit.models import Entry
@@ -14,6 +15,7 @@ from clientagent.history.verify import verify_history
 from clientagent.privacy.ledger import PrivacyLedger
 from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Malformed
 from clientagent.wire.messages import BankPrivacy, PrivacyCountersignature
+from clientagent.wire.phrases import phrasebook
 from clientagent.wire.privacy.book import Allotted, release_of
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
@@ -217,3 +219,14 @@ def test_a_publishing_round_leaves_what_the_bank_has_shown(noised, books):  # no
     account = PrivacyAccount.objects.get(institution__slug="north")
     assert (account.seq, account.releases.count()) == (1, 1)
     assert account.epsilon > 0
+
+
+def test_a_refusal_is_said_in_chinese_on_a_chinese_page(noised, books, admin):  # noqa: F811
+    books.show(noised.run)
+    account = PrivacyAccount.objects.get(institution__slug="north")
+    page = browser(admin)
+    page.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+    address = reverse("rounds:privacy-reconcile", args=["retail", account.pk])
+    text = page.post(address, {"reason": "Nothing."}, follow=True).content.decode()
+    assert phrasebook().say(IllegalMove.advice) in text
+    assert IllegalMove.advice not in text
