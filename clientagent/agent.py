@@ -77,18 +77,18 @@ class Agent:
             try:
                 found = self._ask(once, until_idle_s, idle_since)
                 pause = FIRST_PAUSE_S
+                if found is not None:
+                    self._follow(*found)
             except FINAL:
                 raise
-            except Refusal as error:
-                self._note(problem=error.sentence)
-                log.warning("%s. %s", error.sentence, error.action)
+            except (Refusal, OSError) as error:  # an answer could not be had, or not be kept on a full disk
+                self._tell_of(error)
                 if once:
                     raise
                 time.sleep(max(pause, error.retry_after_s if isinstance(error, Busy) else 0.0))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
             if found is not None:
-                self._follow(*found)
                 idle_since = time.monotonic()
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 return
@@ -173,9 +173,15 @@ class Agent:
         times = self._again[order_digest] = self._again.get(order_digest, 0) + 1
         time.sleep(min(FIRST_PAUSE_S * 2 ** min(times - 1, 10), LONGEST_AGAIN_S))
 
+    def _tell_of(self, error: Refusal | OSError) -> None:
+        said, action = (error.sentence, error.action) if isinstance(error, Refusal) else (f"{type(error).__name__}: {error}", "")
+        self._note(problem=said)
+        log.warning("%s. %s", said, action)
+
     def _note(self, problem: str = "") -> None:
-        """What ``fedagent status`` shows; written now and then, not for each round."""
+        """What ``fedagent status`` shows; written now and then, not for each round. A full disk is no reason to end for that."""
         now = time.monotonic()
         if problem or now - self._noted >= ACTIVITY_EVERY_S:
             self._noted = now
-            self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))
+            with suppress(OSError):
+                self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))

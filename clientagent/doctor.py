@@ -124,7 +124,7 @@ def _hop_address(url: str) -> tuple[str, int, bool]:
 def _dns(url: str) -> Hop:
     host, port, proxied = _hop_address(url)
     addresses = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
-    return Hop("DNS", "ok", f"{host}{' (proxy)' if proxied else ''} is {', '.join(addresses)}")
+    return Hop("DNS", "ok", f"{host}{' (proxy)' if proxied else ''} has the address {', '.join(addresses)}")
 
 
 def _tcp(url: str) -> Hop:

@@ -135,8 +135,9 @@ def load_policy(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise PolicyInvalid(
-            expected=f"{key}: {first['msg']}", got=repr(first.get("input"))[:80], action=f"Correct {key} in {path}."
+            expected=f"{key}: {said}", got=repr(first.get("input"))[:80], action=f"Correct {key} in {path}."
         ) from error
 
 

@@ -21,7 +21,7 @@ AGENT = ROOT / "clientagent"
 PORTAL = ("rounds", "institutions", "fedportal")
 UNSEEN = ("rehearsal/", "build/", "migrations/", "management/")
 """What no operator, administrator or auditor reads."""
-OF_REFUSALS = ("expected", "got", "action", "reason", "unfit")
+OF_REFUSALS = ("expected", "got", "action", "reason", "unfit", "detail")
 """Keywords, and names of variables, that hold a part of a refusal."""
 POSITIONAL = {"Verdict": (2,), "Finding": (1, 2), "Unreadable": (0, 1), "ValueError": (0,)}
 """Calls whose arguments at these places are read by a person."""

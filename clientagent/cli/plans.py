@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from clientagent.approval import ApprovalDesk
     from clientagent.home import Home
     from clientagent.plugins import Plugin
+    from clientagent.privacy.outlook import Outlook
     from clientagent.wire.messages import Decision
     from clientagent.wire.plan import Plan
 
@@ -58,9 +60,10 @@ def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: Json
     here = Home(home)
     plan = known_or_fetched(here, plan_hash)
     stored = here.decision(plan.hash)
-    whole = {"plan": plan.model_dump(mode="json")}
+    whole, budgets = {"plan": plan.model_dump(mode="json")}, _outlooks(here, plan)
     if as_json:
-        print_json({"plan_hash": plan.hash, "decision": stored.said.model_dump() if stored else None, **whole})
+        decision = stored.said.model_dump() if stored else None
+        print_json({"plan_hash": plan.hash, "decision": decision, "privacy": [asdict(one) for one in budgets], **whole})
         return
     facts([
         (_("Hash"), plan.hash), (_("Project"), plan.project), (_("Purpose"), plan.purpose),
@@ -68,9 +71,33 @@ def show(plan_hash: HashArgument, home: HomeOption = DEFAULT_HOME, as_json: Json
         (_("Label"), f"{plan.label.name} = {plan.label.positive}"),
         *_model(plan), (_("Rounds"), plan.schedule.rounds), (_("Strategy"), plan.strategy.name),
         (_("Fewest banks behind a total"), plan.privacy.min_banks), (_("Fewest customers in a cell"), plan.privacy.min_cell),
+        *((_("Privacy"), _told(one)) for one in budgets),
         (_("Decision"), _word(stored.said) if stored else _("none yet")),
     ])  # fmt: skip
     print_json(whole)
+
+
+def _outlooks(home: Home, plan: Plan) -> list[Outlook]:
+    """Nothing for a plan without differential privacy, nor where the accountant is not installed: then the plan cannot run here either."""
+    from clientagent.policy import load_policy
+    from clientagent.privacy.outlook import outlooks
+    from clientagent.wire.errors import PlanUnsupported
+
+    try:
+        return outlooks(home, plan, load_policy(home.policy_path))
+    except PlanUnsupported:
+        return []
+
+
+def _told(one: Outlook) -> str:
+    whose = _("the bank as a whole") if one.unit == "institution" else _("customers of {lineage}", lineage=one.subject)
+    bound = _("no bound is set") if one.bound is None else _("the bound is {bound:g}", bound=one.bound)
+    told = _(
+        "{whose}: epsilon {now:.4g}, with a run of this plan {after:.4g}; {bound}", whose=whose, now=one.now, after=one.after, bound=bound
+    )
+    if one.locked:
+        return told + _("; the ledger is locked")
+    return told if one.fits else told + _("; too much: this bank would decline")
 
 
 def _model(plan: Plan) -> Iterator[tuple[str, object]]:

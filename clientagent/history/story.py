@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from clientagent.history.clipping import ClippingStory
 from clientagent.history.masked import MaskedStory
+from clientagent.history.shown import ShownStory
 from clientagent.history.spending import SpendingStory
 from clientagent.wire.canonical import digest_of, sha256_hex
 from clientagent.wire.errors import LedgerBroken, Refusal
@@ -89,6 +90,7 @@ class Story:
             "cohort_stage_closed": self._stage_closed,
             "round_closed": self._round_closed,
             "version_published": self._version_published,
+            "bank_privacy_shown": ShownStory(run, plan, self._roster, self.remarks).shown,
             "run_finished": self._run_finished,
             "result_acknowledged": self._result_acknowledged,
         }

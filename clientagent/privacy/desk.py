@@ -27,6 +27,15 @@ def ledger_of(home: Home, lineage: str) -> PrivacyLedger:
     return PrivacyLedger(home.privacy_path, institution=home.require_identity().institution, lineage=lineage, now=utc_now)
 
 
+def bank_allotment(plan: Plan, *, run: str) -> Allotted:
+    """All that a run under institution_dp takes of one bank."""
+    terms, nobody = institution_terms(plan), "0" * 64
+    return Allotted(
+        run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
+        statistics=None, update=terms.event(nobody, nobody),
+    )
+
+
 class PrivacyDesk:
     """Holds the ledgers that this agent's process writes."""
 
@@ -88,11 +97,7 @@ class PrivacyDesk:
         """
         if plan.privacy.institution_dp is None:
             return
-        terms, nobody = institution_terms(plan), "0" * 64
-        allotted = Allotted(
-            run=run, project=plan.project, plan_hash=plan.hash, epsilon=terms.epsilon, delta=terms.delta, updates=terms.updates,
-            statistics=None, update=terms.event(nobody, nobody),
-        )
+        allotted = bank_allotment(plan, run=run)
         ledger, budget = self.project(plan.project), self._bank_budget
         try:
             ledger.allot(allotted, budget=budget)

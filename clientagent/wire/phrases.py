@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gettext
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -20,9 +20,12 @@ CHINESE = "zh_Hans"
 PLACE = re.compile(r"\{(\w+)\}")
 LEAST_LETTERS = 4
 """Of a template outside of its places: one with fewer would fit anything."""
+TELLING_LETTERS = 12
+"""From so many on, its places may hold several words."""
+STOPS = ".。"
 DEEPEST = 4
 """A refusal within a refusal, and so on."""
-JOINTS = ("; ", " or: ", ". ", ", ", ": ")
+JOINTS = ("; ", " or: ", ". ", ": ", ", ")
 """What the code joins several texts by, the loosest first."""
 
 
@@ -33,9 +36,9 @@ def phrase(text: str) -> str:
 
 SENTENCES = (
     phrase("{code}: expected {expected}, got {got}"),
+    phrase("expected {expected}, got {got}"),
     phrase("{code}: expected {expected}"),
     phrase("{code}: got {got}"),
-    phrase("expected {expected}, got {got}"),
 )
 """How ``Refusal.sentence`` is put together."""
 OF_PYDANTIC = (
@@ -64,58 +67,93 @@ class Phrasebook:
     """Texts and templates, each with its translation. ``texts``: English to the other language, as a catalogue has them."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = {text: said for text, said in texts.items() if text and said}
+        self._texts = {_bare(text): said.strip() for text, said in texts.items() if text and said}
         self.say = lru_cache(maxsize=4096)(self._say)
 
     def _say(self, text: str, depth: int = 0) -> str:
-        """The text in the other language; as it is where nothing fits it."""
-        for written in (text, text.rstrip("."), f"{text}."):
-            if (said := self._texts.get(written)) is not None and not PLACE.search(written):
-                return said
-        if depth > DEEPEST or not text.strip():
+        """The text in the other language; as it is where nothing fits it.
+
+        Known as a whole, as a refusal's sentence, as several that are all known, by a template, as several of which some are known.
+        """
+        bare = _bare(text)
+        if depth > DEEPEST or not bare:
             return text
-        return self._by_template(text, depth) or self._by_parts(text, depth) or text
+        for attempt in (self._whole, self._as_sentence, self._all_parts, self._by_template, self._some_parts):
+            if (said := attempt(bare, depth)) is not None:
+                return _stopped(said) if text.rstrip().endswith(".") else said.rstrip(STOPS)
+        return text
 
-    def _by_template(self, text: str, depth: int) -> str:
-        for template in self._templates:
-            if template.literal in text and (match := template.pattern.fullmatch(text)):
+    def _whole(self, bare: str, depth: int) -> str | None:
+        return None if PLACE.search(bare) else self._texts.get(bare)
+
+    def _as_sentence(self, bare: str, depth: int) -> str | None:
+        return self._filled(self._sentences, bare, depth)
+
+    def _by_template(self, bare: str, depth: int) -> str | None:
+        return self._filled(self._templates, bare, depth)
+
+    def _filled(self, templates: list[_Template], bare: str, depth: int) -> str | None:
+        for template in templates:
+            if template.literal in bare and (match := template.pattern.fullmatch(bare)):
                 return template.said.format(**{name: self._say(value, depth + 1) for name, value in match.groupdict().items()})
-        return ""
+        return None
 
-    def _by_parts(self, text: str, depth: int) -> str:
-        """Several texts in one, of which at least one is known."""
-        for joint in JOINTS:
-            parts = text.split(joint)
+    def _all_parts(self, bare: str, depth: int) -> str | None:
+        return self._parts(bare, depth, JOINTS[:-1], all)
+
+    def _some_parts(self, bare: str, depth: int) -> str | None:
+        return self._parts(bare, depth, JOINTS, any)
+
+    def _parts(self, bare: str, depth: int, joints: tuple[str, ...], enough: Callable[[list[bool]], bool]) -> str | None:
+        """Several texts in one."""
+        for joint in joints:
+            parts = bare.split(joint)
             said = [self._say(part, depth + 1) for part in parts] if len(parts) > 1 else parts
-            if said != parts:
+            if len(parts) > 1 and enough([one != part for one, part in zip(said, parts, strict=True)]):
                 return joint.join(said)
-        return ""
+        return None
+
+    @cached_property
+    def _sentences(self) -> list[_Template]:
+        return [self._template(text) for text in SENTENCES if text in self._texts]
 
     @cached_property
     def _templates(self) -> list[_Template]:
-        """The most telling first: many letters, few places."""
-        found = [
-            _Template(_pattern(text), max(PLACE.split(text)[::2], key=len), said)
-            for text, said in self._texts.items() if _tells(text)
-        ]
+        """The most telling first: those with the longest part that is always the same."""
+        found = [self._template(text) for text in self._texts if _letters(text) >= LEAST_LETTERS and text not in SENTENCES]
         return sorted(found, key=lambda one: (-len(one.literal), one.pattern.pattern))
 
+    def _template(self, text: str) -> _Template:
+        return _Template(_pattern(text), max(PLACE.split(text)[::2], key=len), self._texts[text])
 
-def _tells(text: str) -> bool:
+
+def _bare(text: str) -> str:
+    """Without the stop at its end: the same text stands alone, or within a sentence."""
+    return text.strip().rstrip(".")
+
+
+def _stopped(said: str) -> str:
+    return said if said.endswith(tuple(STOPS)) else f"{said}{STOPS[-1] if not said.isascii() else STOPS[0]}"
+
+
+def _letters(text: str) -> int:
+    """Letters of a template beside its places; none of a text that has no place, or places with a format: it is known as a whole only."""
     parts = PLACE.split(text)
-    if "{" in "".join(parts[::2]):  # places with a format: only of texts that are translated as a whole
-        return False
-    return len(parts) > 1 and sum(letter.isalpha() for part in parts[::2] for letter in part) >= LEAST_LETTERS
+    if len(parts) == 1 or "{" in "".join(parts[::2]):
+        return 0
+    return sum(letter.isalpha() for part in parts[::2] for letter in part)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
+    """Places of a short template hold one word: otherwise it would fit too much."""
     parts = PLACE.split(text)
+    held = ".*?" if _letters(text) >= TELLING_LETTERS or text in SENTENCES else r"\S+?"
     names = iter(parts[1::2])
     seen: set[str] = set()
     built = re.escape(parts[0])
     for literal in parts[2::2]:
         name = next(names)
-        built += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
+        built += f"(?P={name})" if name in seen else f"(?P<{name}>{held})"
         seen.add(name)
         built += re.escape(literal)
     return re.compile(built, re.DOTALL)

@@ -19,8 +19,8 @@ from rounds.algorithms.mixing import begin_mixed
 from rounds.algorithms.passes import BLOCK_BYTES, UpdatePasses
 from rounds.algorithms.strategy import Averaged, Block, Facts, Piece, Step, Strategy, Sums, Wide, weighted_sum
 
-PIECE_VALUES = 2**19
-WIDEST_PIECE, NARROWEST_PIECE = 8192, 1024
+PIECE_VALUES = 2**20
+WIDEST_PIECE, NARROWEST_PIECE = 16384, 1024
 Write = Callable[[bytes], object]
 
 

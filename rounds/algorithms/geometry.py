@@ -12,6 +12,8 @@ from rounds.algorithms.strategy import Block, Wide
 
 WIDEST = 8192
 """Longer vectors would wake the BLAS library's threads."""
+SMALLEST, LARGEST = 1e-20, 1e30
+"""Between these float32 tells a sum of squares to six digits; others are added up in float64."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,23 @@ class Measure:
 
     def add(self, updates: Block, difference: Wide) -> None:
         """A piece of the updates (banks, width) and of the result (width,)."""
-        for start, size in spans(len(difference), WIDEST):
-            wide, part = updates[:, start : start + size].astype(np.float64), difference[start : start + size]
-            self._squares += np.vecdot(wide, wide)
-            self._dots += np.vecdot(wide, part)
-            self._total += float(np.vecdot(part, part))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            narrow = difference.astype(np.float32)
+            for start, size in spans(len(difference), WIDEST):
+                columns = slice(start, start + size)
+                if not self._add(updates[:, columns], narrow[columns]):
+                    self._add(updates[:, columns].astype(np.float64), difference[columns], exact=True)
+
+    def _add(self, updates: Block | Wide, difference: Block | Wide, *, exact: bool = False) -> bool:
+        """Whether these columns were added up: not where numbers are too large or too small for their type."""
+        squares, total = np.vecdot(updates, updates), np.vecdot(difference, difference)
+        least, most = min(squares.min(initial=total), total), max(squares.max(initial=total), total)
+        if not exact and not SMALLEST <= least <= most <= LARGEST:  # NaN is not between them
+            return False
+        self._squares += squares
+        self._dots += np.vecdot(updates, difference)
+        self._total += float(total)
+        return True
 
     @property
     def sums(self) -> Wide:

@@ -27,7 +27,7 @@ from rounds.engine.unmasking import store_mean
 from rounds.models import Round, Run
 from rounds.services.buffer import in_manifest_order
 from rounds.services.masked import is_masked
-from rounds.services.rounds import Aggregated
+from rounds.services.publishing import Aggregated
 from rounds.storage import blobs
 
 

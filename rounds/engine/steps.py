@@ -22,8 +22,8 @@ from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.selectors.metrics import closing_evaluators
 from rounds.services.buffer import counted_in
+from rounds.services.leases import LEASE_S
 from rounds.services.masked import is_masked
-from rounds.services.rounds import LEASE_S
 from rounds.services.updates import layout_for
 
 logger = logging.getLogger(__name__)

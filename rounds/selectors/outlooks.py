@@ -173,6 +173,13 @@ def _rows_of(project: Project, account: PrivacyAccount) -> int | None:
     return rows
 
 
+def unseen(plan: PlanSchema, found: Iterable[Outlook]) -> list[str]:
+    """Short names of the banks whose customers' ledgers the portal has not seen in this project, where the plan spends from them."""
+    if plan.privacy.record_dp is None:
+        return []
+    return sorted(set(plan.participants) - {one.slug for one in found if not one.is_bank})
+
+
 @dataclass(frozen=True)
 class Alike:
     """Banks for whom a run means the same; ``one`` stands for all of them."""

@@ -3,32 +3,24 @@
 from rounds.services.appraisals import accept_appraisal
 from rounds.services.bank_privacy import meet_bank
 from rounds.services.budgets import set_budget
+from rounds.services.closing import close_round
 from rounds.services.cohorts import accept_ready, close_stage, form_cohort, hear
 from rounds.services.collection import collect
 from rounds.services.control import drop_bank, extend_deadline, pause_run, resume_run, stop_run
 from rounds.services.decisions import approve_in_portal, record_decision
+from rounds.services.endings import abandon_round, end_early, finish_run, give_up_round
 from rounds.services.evaluations import accept_evaluation, acknowledge_result
+from rounds.services.leases import claim_round, give_back_lease, renew_lease
 from rounds.services.plans import create_project, freeze_plan
 from rounds.services.preparation import begin_run, fail_run, prepare_run
 from rounds.services.privacy import take_report_statement, take_update_statement
 from rounds.services.privacy_ledgers import confirm_reconciliation, countersigned
 from rounds.services.progress import note_download, note_progress
 from rounds.services.proposals import propose_run
+from rounds.services.publishing import publish_counts, publish_version
 from rounds.services.refusals import record_refusal, refuse_work
 from rounds.services.registry import promote_version, register_version, reinstate_version, retire_version, roll_back
 from rounds.services.reports import attach_leak_test, attach_rehearsal
-from rounds.services.rounds import (
-    abandon_round,
-    claim_round,
-    close_round,
-    end_early,
-    finish_run,
-    give_back_lease,
-    give_up_round,
-    publish_counts,
-    publish_version,
-    renew_lease,
-)
 from rounds.services.slots import take_slot
 from rounds.services.statistics import accept_statistics
 from rounds.services.summing import (

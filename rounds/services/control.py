@@ -16,7 +16,7 @@ from rounds.lifecycle import COHORT_LIVE, WORKING, Phase, RoundEvent, RoundState
 from rounds.models import Participation, Round, Run, Seat
 from rounds.services.cohorts import require_may_drop
 from rounds.services.moves import actor_of, hint_after_commit, lock_run, move_round, move_run, record
-from rounds.services.rounds import open_round
+from rounds.services.opening import open_round
 
 
 @transaction.atomic(durable=True)

@@ -30,7 +30,7 @@ from rounds.models import Blob, ModelVersion, Run, Seat
 from rounds.selectors.cohorts import collector_of
 from rounds.services.bank_privacy import clip_said
 from rounds.services.moves import move_run, record
-from rounds.services.rounds import open_round
+from rounds.services.opening import open_round
 from rounds.storage import blobs
 
 

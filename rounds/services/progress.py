@@ -12,7 +12,7 @@ from institutions.authentication import AgentIdentity
 from rounds import crashing, live
 from rounds.clock import now
 from rounds.lifecycle import PHASE_MOVES, Phase, RoundState
-from rounds.models import ModelVersion, Participation
+from rounds.models import ModelVersion, Participation, Round
 
 
 def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
@@ -26,9 +26,10 @@ def note_progress(*, identity: AgentIdentity, progress: Progress) -> None:
     }
     if progress.bytes_total:
         changed["bytes_total"] = progress.bytes_total
+    # no join: PostgreSQL looks again at the row that it waited for, but not at the rows that a subquery once found
+    rounds = Round.objects.filter(run_id=progress.run, number=progress.round).order_by()
     rows = Participation.objects.filter(
-        institution_id=identity.institution_id, round__run_id=progress.run, round__number=progress.round,
-        slot=progress.attempt, phase__in=was,
+        institution_id=identity.institution_id, round__in=rounds, slot=progress.attempt, phase__in=was,
     )
     crashing.reached(f"phase:{progress.phase}:before")
     if rows.update(**changed):

@@ -78,10 +78,7 @@ async def receive_part(
     if place.known is not None and place.known != digest:
         raise UpdateConflict(expected=place.known, got=digest)
     with parts.writing(upload_id, place.start, store=place.known is None) as writer:
-        async for batch in _batches(chunks):
-            if writer.size + len(batch) > place.size:
-                raise Truncated(expected=f"{place.size} bytes in part {number}", got="more")
-            await asyncio.to_thread(writer.write, batch)
+        await _write_beside(writer, chunks, size=place.size, number=number)
         if writer.size != place.size:
             raise Truncated(expected=f"{place.size} bytes in part {number}", got=f"{writer.size} bytes")
         if writer.digest != digest:
@@ -93,15 +90,34 @@ async def receive_part(
     return place.upload
 
 
-async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytearray]:
+async def _write_beside(writer: parts.PartWriter, chunks: AsyncIterable[bytes], *, size: int, number: int) -> None:
+    """One batch is written in a thread while the next comes in. Returns, or raises, when no thread writes any more."""
+    taken, writing = 0, None
+    try:
+        async for batch in _batches(chunks):
+            taken += sum(map(len, batch))
+            if taken > size:
+                raise Truncated(expected=f"{size} bytes in part {number}", got="more")
+            if writing:
+                await asyncio.shield(writing)
+            writing = asyncio.get_running_loop().run_in_executor(None, writer.write, batch)
+        if writing:
+            await asyncio.shield(writing)
+    finally:
+        if writing:  # the file is closed next
+            await asyncio.shield(asyncio.gather(writing, return_exceptions=True))
+
+
+async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
     """A network's small pieces put together, so that a thread is worth its while."""
-    batch = bytearray()
+    batch, size = list[bytes](), 0
     async for chunk in chunks:
-        batch += chunk
-        if len(batch) >= parts.BATCH:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= parts.BATCH:
             yield batch
-            batch = bytearray()
-    if batch:
+            batch, size = [], 0
+    if size:
         yield batch
 
 

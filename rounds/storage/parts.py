@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clientagent.wire.errors import NotFound
 from rounds.storage import blobs
 
-BATCH = 1 << 18
+BATCH = 1 << 19
 """Bytes that are hashed and written at a time."""
 
 
@@ -35,15 +35,17 @@ class PartWriter:
         self._path, self._descriptor, self._at, self._store = path, descriptor, start, store
         self.size, self._hash = 0, hashlib.sha256()
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Raises ``NotFound`` when the session is over."""
-        self._hash.update(data)
-        self.size += len(data)
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """The next bytes, as the network has cut them. Raises ``NotFound`` when the session is over."""
+        for piece in pieces:
+            self._hash.update(piece)
+            self.size += len(piece)
         if self._store:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
             try:
                 self._require_place()
-                self._put(memoryview(data))
+                for piece in pieces:
+                    self._put(memoryview(piece))
             finally:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 

@@ -24,7 +24,7 @@ from rounds.forms.posted import document_from_post
 from rounds.forms.schema import sections
 from rounds.forms.yaml_text import document_from_yaml, yaml_of
 from rounds.models import Plan, Project
-from rounds.selectors.outlooks import alike, outlooks
+from rounds.selectors.outlooks import alike, outlooks, unseen
 from rounds.selectors.plans import decisions_on, plan_before
 from rounds.selectors.scope import Audience, audience_of, plan_for, project_for, visible_runs
 from rounds.views.doors import say_refusal
@@ -86,6 +86,7 @@ def _form_context(request: HttpRequest, form: PlanForm, project: Project, intent
         "chosen": form.value("participants") or [],
         "effects": by_heading([*effects_of(plan), *pace_of(project, plan)]) if plan else [],
         "outlooks": alike(found),
+        "unseen": unseen(plan, found) if plan else [],
         "refused_by": sum(not one.fits for one in found),
         "readable": yaml_of(plan) if plan else "",
         "canonical": plan.canonical_text if plan else "",
@@ -148,14 +149,14 @@ def plan_detail(request: HttpRequest, plan_hash: str) -> HttpResponse:
     plan = plan_for(audience, plan_hash)
     document, words = plan.document, decisions_on(plan, audience)
     before = plan_before(plan.project, earlier_than=plan)
+    found = outlooks(plan.project, document)
     context = {
         "plan": plan,
         "document": document,
         "audience": audience,
         "effects": by_heading([*effects_of(document), *pace_of(plan.project, document)]),
-        "outlooks": alike(
-            one for one in outlooks(plan.project, document) if audience.sees_all or one.slug == audience.institution_slug
-        ),
+        "outlooks": alike(one for one in found if audience.sees_all or one.slug == audience.institution_slug),
+        "unseen": unseen(document, found) if audience.sees_all else [],
         "readable": yaml_of(document),
         "decisions": words,
         "my_word": next((word for word in words if word.own), None),

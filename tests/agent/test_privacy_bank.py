@@ -90,6 +90,20 @@ def test_a_bank_whose_own_books_exceed_the_projects_budget_declines(serve, bank)
     assert ledger_of(home, "project:retail-credit").book.run(portal.run).closed, "what was set aside is free again"
 
 
+def test_the_bank_reads_what_a_run_would_take_before_it_says_yes(serve, bank):
+    portal = serve(**NOISED)
+    portal.project_budget = 9.0
+    home = bank(portal)
+    run_agent(home, once=True)  # the plan is known, nothing is spent
+    row = as_json("plans", "show", portal.plan.hash, home=home)[1]["privacy"][0]
+    assert (row["unit"], row["subject"], row["now"], row["bound"]) == ("institution", "retail-credit", 0.0, None)
+    assert 7.9 < row["after"] <= 8.0
+    run_agent(home)
+    told = fedagent("plans", "show", portal.plan.hash, home=home).stdout
+    assert "the bound is 9" in told
+    assert "this bank would decline" in told
+
+
 def test_a_bank_that_was_restored_from_a_backup_sends_nothing(serve, bank):
     portal = serve(**NOISED)
     home = bank(portal)

@@ -134,6 +134,15 @@ def test_geometry_tells_lengths_and_directions(tmp_path, name):
     assert found.geometry.cosines == pytest.approx(cosines, rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-36, 1e-25, 1.0, 1e15, 1e30])
+def test_geometry_tells_of_numbers_whose_squares_no_float32_holds(tmp_path, size):
+    updates = np.array(some_updates(3, 5000), np.float64) * np.array([[1.0], [size], [1.0]])
+    found, sent = next_of(tmp_path, "fedavg", updates.astype(np.float32)), updates.astype(np.float32).astype(np.float64)
+    assert found.geometry.norms == pytest.approx(np.linalg.norm(sent, axis=1), rel=1e-5)
+    expected = sent @ found.difference / (np.linalg.norm(sent, axis=1) * np.linalg.norm(found.difference))
+    assert found.geometry.cosines == pytest.approx(expected, abs=1e-5)
+
+
 def test_an_update_of_zeros_has_no_direction(tmp_path):
     assert next_of(tmp_path, "fedavg", [[0.0, 0.0], [1.0, 0.0]]).geometry.cosines.tolist() == [0.0, pytest.approx(1.0)]
 

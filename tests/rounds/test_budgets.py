@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
 from audit.models import Entry
+from clientagent.history.shown import ShownStory
+from clientagent.history.verify import verify_history
 from clientagent.privacy.ledger import PrivacyLedger
-from clientagent.wire.errors import BudgetExceeded, IllegalMove, Malformed
+from clientagent.wire.errors import BudgetExceeded, IllegalMove, LedgerBroken, Malformed
 from clientagent.wire.messages import BankPrivacy, PrivacyCountersignature
+from clientagent.wire.phrases import phrasebook
 from clientagent.wire.privacy.book import Allotted, release_of
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.signing import Signed, parse
 from rounds import services
+from rounds.exports import downloads
 from rounds.models import PrivacyAccount, Run
 from rounds.selectors.outlooks import outlooks
 from tests.cast import browser
@@ -192,9 +198,35 @@ def test_an_older_copy_locks_until_both_sides_have_reconciled(noised, books, adm
         services.confirm_reconciliation(account=account, user=admin, reason="Again.")
 
 
+def test_what_a_bank_showed_is_checked_by_whoever_verifies_the_history(noised, books):  # noqa: F811
+    books.show(noised.run)
+    books.reserve(noised.run, noised.run.versions.get().digest)
+    books.show(noised.run)
+    story = json.dumps(downloads.history(noised.run))
+    verify_history(story.encode())
+    history = json.loads(story)
+    shown = [line for line in history["entries"] if line["entry"]["kind"] == "bank_privacy_shown"]
+    assert len(shown) == 2
+    reader = ShownStory(str(noised.run.pk), noised.run.plan.document, {}, [])
+    reader.shown(shown[1]["entry"]["body"])
+    with pytest.raises(LedgerBroken, match="after 2"):
+        reader.shown(shown[0]["entry"]["body"])
+
+
 def test_a_publishing_round_leaves_what_the_bank_has_shown(noised, books):  # noqa: F811
     books.show(noised.run)
     whole_round(noised)
     account = PrivacyAccount.objects.get(institution__slug="north")
     assert (account.seq, account.releases.count()) == (1, 1)
     assert account.epsilon > 0
+
+
+def test_a_refusal_is_said_in_chinese_on_a_chinese_page(noised, books, admin):  # noqa: F811
+    books.show(noised.run)
+    account = PrivacyAccount.objects.get(institution__slug="north")
+    page = browser(admin)
+    page.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+    address = reverse("rounds:privacy-reconcile", args=["retail", account.pk])
+    text = page.post(address, {"reason": "Nothing."}, follow=True).content.decode()
+    assert phrasebook().say(IllegalMove.advice) in text
+    assert IllegalMove.advice not in text

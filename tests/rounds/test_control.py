@@ -8,7 +8,7 @@ import pytest
 
 from audit.models import Entry
 from clientagent.history.verify import verify_history
-from clientagent.wire.errors import IllegalMove, Malformed, PlanInvalid, PlanUnsupported
+from clientagent.wire.errors import IllegalMove, Malformed, PlanInvalid
 from clientagent.wire.plan import parse_plan
 from institutions import services as institutions
 from rounds import services
@@ -88,10 +88,10 @@ def test_the_same_plan_is_frozen_once(federation, admin):
     assert again.pk == plan.pk
 
 
-def test_a_plan_that_this_version_cannot_run_is_refused_by_name(federation, admin):
+def test_a_plan_whose_choices_do_not_go_together_is_refused_by_name(federation, admin):
     masked = {"privacy": {"secure_aggregation": {"threshold": 0.67}}, "evaluation": {"segment": "region"}}
     wish = parse_plan(plan_document(["north", "south", "east"], **masked))
-    with pytest.raises(PlanUnsupported, match="evaluation.segment"):
+    with pytest.raises(PlanInvalid, match="evaluation.segment"):
         services.freeze_plan(project=Project.objects.get(), plan=wish, user=admin)
 
 

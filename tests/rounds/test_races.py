@@ -8,17 +8,19 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.selectors import entries_of, verify
+from clientagent.wire.canonical import canonical
 from clientagent.wire.errors import IllegalMove, Refusal
+from clientagent.wire.messages import Progress
 from rounds import services
 from rounds.engine import steps
-from rounds.models import Receipt, Registration, Reign, Round, Run, Update
+from rounds.models import Participation, Receipt, Registration, Reign, Round, Run, Update
 
 RACERS = 8
 
@@ -38,6 +40,15 @@ def race(*moves: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(moves)) as pool:
         return list(pool.map(run, moves))
+
+
+def wait_until_waiting(other: Future[Any]) -> None:
+    """For the row that this transaction holds; SQLite's one lock was taken by its beginning already."""
+    with connection.cursor() as cursor:
+        while connection.vendor == "postgresql" and not other.done():
+            cursor.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")
+            if cursor.fetchone()[0]:
+                return
 
 
 def kinds(run: Run) -> list[str]:
@@ -116,6 +127,20 @@ class TestThreads:
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.json()["receipt"]["document"]["id"] for answer in answers}) == 1
         assert Update.objects.count() == Receipt.objects.filter(subject="update").count() == 1
+
+    def test_news_of_an_upload_that_waited_for_its_acceptance_does_not_undo_it(self, transactional_db, running):
+        """An agent that died behind its last byte comes back and says that it uploads, while its update is being accepted."""
+        bank = running.banks[0]
+        order = bank.work()
+        word = Progress(run=order["run"], round=order["round"], attempt=order["attempt"], phase="uploading")
+        with ThreadPoolExecutor(1) as pool:
+            with transaction.atomic():
+                row = Participation.objects.filter(institution=bank.bank.institution)
+                assert row.update(phase="received") == 1
+                telling = pool.submit(race, lambda: bank.bank.post("/api/v1/progress", canonical(word)))
+                wait_until_waiting(telling)
+            assert telling.result()[0].status_code == 204
+        assert row.get().phase == "received"
 
     def test_two_updates_for_one_slot_are_one_update_and_one_conflict(self, transactional_db, running):
         bank, run = running.banks[0], running.run

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clientagent.wire.canonical import canonical
-from clientagent.wire.errors import NotFound
+from clientagent.wire.errors import NotFound, Truncated
 from clientagent.wire.messages import UploadComplete, UploadRequest
 from rounds import services
 from rounds.clock import now
 from rounds.models import Round, Update, Upload
+from rounds.services.uploads import _write_beside
 from rounds.storage import blobs, parts
 from tests.rounds.scripted import API, ScriptedBank, make_federation
 
@@ -140,7 +145,7 @@ def test_bytes_that_come_once_an_update_was_checked_cannot_change_it(wide):
     with parts.writing(state["id"], 0) as slow:
         answer = _complete(bank, state, statement.document["update_digest"])
         with pytest.raises(NotFound):
-            slow.write(b"x" * PART)
+            slow.write([b"x" * PART])
     assert answer.status_code == 200
     assert blobs.path_of(statement.document["update_digest"]).read_bytes() == data
 
@@ -171,3 +176,43 @@ def test_parts_that_nobody_can_complete_any_more_are_forgotten_and_may_come_agai
     services.collect(moment=later)
     assert not folder.exists()
     assert not Upload.objects.get(pk=state["id"]).parts.exists()
+
+
+class Recorded:
+    """A writer's place that is slow, and says when it wrote what."""
+
+    def __init__(self, broken_after: int = 99) -> None:
+        self.events: list[str] = []
+        self.data, self._left = b"", broken_after
+
+    def write(self, pieces) -> None:
+        self.events.append("begins")
+        threading.Event().wait(0.01)
+        if not self._left:
+            raise NotFound(expected="an upload that is under way", got="one that is over")
+        self._left -= 1
+        self.data += b"".join(pieces)
+        self.events.append("ends")
+
+
+async def _network(sizes):
+    for i, size in enumerate(sizes):
+        yield bytes([i % 256]) * size
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.sampled_from([0, 1, 1000, 300_000, 700_000]), max_size=9))
+def test_batches_are_written_in_order_and_one_at_a_time(sizes):
+    place = Recorded()
+    asyncio.run(_write_beside(place, _network(sizes), size=sum(sizes), number=0))
+    assert place.data == b"".join(bytes([i % 256]) * size for i, size in enumerate(sizes))
+    assert place.events == ["begins", "ends"] * (len(place.events) // 2)
+
+
+@pytest.mark.parametrize(("size", "broken_after", "refusal"), [(2 * parts.BATCH, 99, Truncated), (9 * parts.BATCH, 1, NotFound)])
+def test_nothing_writes_any_more_when_a_part_is_refused(size, broken_after, refusal):
+    place = Recorded(broken_after)
+    with pytest.raises(refusal):
+        asyncio.run(_write_beside(place, _network([parts.BATCH] * 4), size=size, number=0))
+    assert place.events.count("ends") == min(2, broken_after)
+    assert place.events.count("begins") == 2

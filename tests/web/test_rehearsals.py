@@ -110,5 +110,6 @@ def test_another_plan_under_the_same_protection_is_told_what_a_rehearsal_lost(fe
     noised = parse_plan(plan.document.model_dump(mode="json") | {"privacy": {"record_dp": {}}, "schedule": {"rounds": 2, "select": "last"}})
     page = browser(admin).post(address, {"intent": "fill", "yaml": yaml_of(noised)}).content.decode()
     assert "What the noise costs in accuracy is not known" in page
+    assert "No run here has spent of the customers of" in page
     for heading in ("What is protected, and from whom", "What stays in sight", "What it costs"):
         assert heading in page
