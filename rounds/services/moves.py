@@ -14,6 +14,7 @@ from rounds.clock import now
 from rounds.engine.wake import poke
 from rounds.lifecycle import (
     COHORT_LIVE,
+    RUN_ENDED,
     CohortEvent,
     CohortStage,
     RoundEvent,
@@ -59,6 +60,9 @@ def move_run(run: Run, event: RunEvent, **changes: Any) -> None:
     run.state = to
     for name, value in changes.items():
         setattr(run, name, value)
+    if to in RUN_ENDED:  # a cohort that summed statistics ends with its run
+        for cohort in Cohort.objects.filter(run=run, stage__in=COHORT_LIVE):
+            move_cohort(cohort, CohortEvent.FAIL)
     hint_after_commit(run)
 
 

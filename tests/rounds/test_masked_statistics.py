@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from clientagent.wire.messages import CategoricalStatistics, NumericStatistics, PreprocessingSpec
+from rounds import services
 from rounds.api import hot
 from rounds.models import Cohort, Receipt, Seat
 from rounds.storage import blobs
@@ -136,3 +137,10 @@ def test_what_the_portal_keeps_of_one_bank_is_not_its_statistics(five):
     for vector in vectors:
         assert abs(float(vector.mean()) / 2**32 - 0.5) < 0.02
     assert len({vector.tobytes() for vector in vectors}) == 5
+
+
+def test_a_run_that_is_stopped_takes_its_cohort_along(five, admin):
+    talk(declared(five), until="shares")
+    services.stop_run(run=five.run, user=admin, reason="a wrong plan")
+    assert Cohort.objects.get(run=five.run).stage == "failed"
+    assert all(bank.work() is None for bank in five.banks)
