@@ -16,6 +16,7 @@ from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
 from clientagent.preparation.books import Books
 from clientagent.preparation.counting import answer_statistics
+from clientagent.preparation.summing import sum_statistics
 from clientagent.privacy.desk import PrivacyDesk
 from clientagent.progress import Reporter, Watch
 from clientagent.training.warmup import Warmup
@@ -59,6 +60,7 @@ class Agent:
         self._warmup = Warmup()
         self._privacy = PrivacyDesk(home, portal)
         self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup, self._privacy)
+        self._faults = faults
         self._again: dict[str, int] = {}
         self._noted = -ACTIVITY_EVERY_S
 
@@ -152,7 +154,7 @@ class Agent:
         if kind == "cohort_notice":
             notice = self._portal.open(signed, CohortNotice)
             self._portal.attend(notice.run)
-            return self._worker.mask(notice)
+            return sum_statistics(self._home, self._portal, self._faults, notice) if notice.round == 0 else self._worker.mask(notice)
         raise Malformed(expected="a plan notice, a statistics order, a work order or a cohort notice", got=str(kind)[:60])
 
     def _stop_run(self, order: Signed, error: LedgerBroken) -> None:
