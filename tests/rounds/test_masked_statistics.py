@@ -13,8 +13,9 @@ from clientagent.wire.messages import CategoricalStatistics, NumericStatistics, 
 from rounds import services
 from rounds.api import hot
 from rounds.models import Cohort, Receipt, Seat
+from rounds.selectors.cohort_grid import statistics_view
 from rounds.storage import blobs
-from tests.cast import make_bank
+from tests.cast import browser, make_bank
 from tests.rounds.masked import masked
 from tests.rounds.scripted import Federation, make_federation
 
@@ -144,3 +145,14 @@ def test_a_run_that_is_stopped_takes_its_cohort_along(five, admin):
     services.stop_run(run=five.run, user=admin, reason="a wrong plan")
     assert Cohort.objects.get(run=five.run).stage == "failed"
     assert all(bank.work() is None for bank in five.banks)
+
+
+def test_the_live_page_shows_each_stage_and_who_fell_out(five, admin):
+    talk(declared(five), until="masked")
+    page = browser(admin).get(f"/runs/{five.run.pk}/").content.decode()
+    assert "Masked statistics" in page
+    talk(five, silent=("west",))
+    expire(five)
+    five.advance()
+    view = statistics_view(five.run)
+    assert (view.statuses("west")[2:], view.statuses("north")[2]) == (["bad", "idle"], "done")
