@@ -16,6 +16,7 @@ from clientagent.home import Activity, Home
 from clientagent.portal import WAIT_S, Portal
 from clientagent.preparation.books import Books
 from clientagent.preparation.counting import answer_statistics
+from clientagent.preparation.summing import sum_statistics
 from clientagent.privacy.desk import PrivacyDesk
 from clientagent.progress import Reporter, Watch
 from clientagent.training.warmup import Warmup
@@ -59,6 +60,7 @@ class Agent:
         self._warmup = Warmup()
         self._privacy = PrivacyDesk(home, portal)
         self._worker = Worker(home, portal, self._books, faults, self._reporter, self._warmup, self._privacy)
+        self._faults = faults
         self._again: dict[str, int] = {}
         self._noted = -ACTIVITY_EVERY_S
 
@@ -75,18 +77,18 @@ class Agent:
             try:
                 found = self._ask(once, until_idle_s, idle_since)
                 pause = FIRST_PAUSE_S
+                if found is not None:
+                    self._follow(*found)
             except FINAL:
                 raise
-            except Refusal as error:
-                self._note(problem=error.sentence)
-                log.warning("%s. %s", error.sentence, error.action)
+            except (Refusal, OSError) as error:  # an answer could not be had, or not be kept on a full disk
+                self._tell_of(error)
                 if once:
                     raise
                 time.sleep(max(pause, error.retry_after_s if isinstance(error, Busy) else 0.0))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
             if found is not None:
-                self._follow(*found)
                 idle_since = time.monotonic()
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 return
@@ -152,7 +154,7 @@ class Agent:
         if kind == "cohort_notice":
             notice = self._portal.open(signed, CohortNotice)
             self._portal.attend(notice.run)
-            return self._worker.mask(notice)
+            return sum_statistics(self._home, self._portal, self._faults, notice) if notice.round == 0 else self._worker.mask(notice)
         raise Malformed(expected="a plan notice, a statistics order, a work order or a cohort notice", got=str(kind)[:60])
 
     def _stop_run(self, order: Signed, error: LedgerBroken) -> None:
@@ -171,9 +173,15 @@ class Agent:
         times = self._again[order_digest] = self._again.get(order_digest, 0) + 1
         time.sleep(min(FIRST_PAUSE_S * 2 ** min(times - 1, 10), LONGEST_AGAIN_S))
 
+    def _tell_of(self, error: Refusal | OSError) -> None:
+        said, action = (error.sentence, error.action) if isinstance(error, Refusal) else (f"{type(error).__name__}: {error}", "")
+        self._note(problem=said)
+        log.warning("%s. %s", said, action)
+
     def _note(self, problem: str = "") -> None:
-        """What ``fedagent status`` shows; written now and then, not for each round."""
+        """What ``fedagent status`` shows; written now and then, not for each round. A full disk is no reason to end for that."""
         now = time.monotonic()
         if problem or now - self._noted >= ACTIVITY_EVERY_S:
             self._noted = now
-            self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))
+            with suppress(OSError):
+                self._home.save_activity(Activity(at_utc=utc_now(), problem=problem))

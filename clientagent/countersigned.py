@@ -18,6 +18,8 @@ def check_receipt(receipt: Receipt, statement: Signed, institution: str) -> None
     if statement.document.get("type") == "update_manifest":
         facts.append(("update digest", statement.document["update_digest"], receipt.update_digest))
         facts.append(("update bytes", statement.document["update_bytes"], receipt.update_bytes))
+    if statement.document.get("type") == "masked_input":
+        facts.append(("masked statistics' digest", statement.document["digest"], receipt.update_digest))
     for name, expected, got in facts:
         if expected != got:
             raise ManifestMismatch(expected=f"a receipt for the {name} {expected}", got=str(got))

@@ -46,7 +46,8 @@ class Fault(Message):
     action: Literal["drop", "kill", "slow", "flip"]
 
     def hits(self, round_number: int) -> bool:
-        return self.round in ("all", round_number)
+        """Round 0 is the cohort that sums statistics: only its own number names it."""
+        return self.round == round_number or (self.round == "all" and round_number > 0)
 
 
 class Dropped(Exception):

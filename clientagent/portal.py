@@ -178,6 +178,11 @@ class Portal:
         self.check_head(answer.head, seen)
         return answer.model_copy(update={"head": None})
 
+    def masked_statistics(self, run: str, rid: str, masked: Signed, words: bytes) -> ReceiptAnswer:
+        """Our statistics under a mask, with the document that signs them."""
+        head = canonical(masked)
+        return self._post_statement(f"cohorts/{rid}/vector", len(head).to_bytes(4, "big") + head + words, UPDATE_TYPE, masked, run)
+
     def progress(self, progress: Progress) -> None:
         """Where we are. Tried once: it may be lost."""
         body, seen = canonical(progress), self._seen(progress.run)

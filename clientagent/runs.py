@@ -199,6 +199,18 @@ class RunFolder:
         write_document(self.path / "statistics.json", report)
 
     @property
+    def plain_statistics(self) -> Path:
+        """Our statistics, which leave only under masks."""
+        return self.path / "statistics-plain.json"
+
+    def statistics_party(self, cohort: int) -> Path:
+        """Our side of a cohort that sums statistics, with its secrets."""
+        return self.path / f"statistics-cohort-{cohort}.json"
+
+    def statistics_parties(self) -> list[Path]:
+        return sorted(self.path.glob("statistics-cohort-*.json"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
+
+    @property
     def privacy_path(self) -> Path:
         """Keys of releases, and a noised count that stays here."""
         return self.path / "privacy"

@@ -57,6 +57,7 @@ def check_manifest(
         *_model_facts(plan, manifest),
         *_roster_facts(plan, manifest.roster),
         *_own_facts(identity, manifest, folder.statistics),
+        *_cohort_facts(plan, folder, manifest.roster),
     ])
 
 
@@ -97,6 +98,18 @@ def _own_facts(identity: Identity, manifest: RunManifest, statistics: Signed | N
         ("the hold-out rows that we declared", declared.holdout_rows, own.holdout_rows),
         ("the plan of our statistics", declared.plan_hash, manifest.plan_hash),
     ]
+
+
+def _cohort_facts(plan: Plan, folder: RunFolder, roster: list[RosterEntry]) -> list[Fact]:
+    """Whoever is on the roster had the same key when the statistics were summed under masks."""
+    if not plan.masks_statistics:
+        return []
+    from clientagent.wire.masking import Party  # cryptography loads where there are masks
+
+    known: dict[str, str] = {}
+    for path in folder.statistics_parties():
+        known |= {member.institution: member.public_key for member in Party.from_json(path.read_bytes()).terms.members}
+    return [(f"the key of {entry.institution} as it summed statistics", known.get(entry.institution), entry.public_key) for entry in roster]
 
 
 def _require(facts: list[Fact]) -> None:

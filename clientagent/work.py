@@ -33,28 +33,10 @@ from clientagent.statements import manifest_of, ready_of
 from clientagent.training.contribution import Contribution, Outgoing, contribute, outgoing
 from clientagent.training.strategies import Given
 from clientagent.training.warmup import Warmup
+from clientagent.troubles import ON_THE_WAY, PASSING
 from clientagent.wire.canonical import sha256_hex
 from clientagent.wire.cohort_orders import CohortNotice
-from clientagent.wire.errors import (
-    AgentNotApproved,
-    AgentRevoked,
-    ClockSkewed,
-    DigestMismatch,
-    InstitutionSuspended,
-    KeyUnknown,
-    LedgerBroken,
-    ManifestMismatch,
-    PlanUnsupported,
-    PortalUnreachable,
-    ProtocolUnsupported,
-    Refusal,
-    Replayed,
-    SignatureInvalid,
-    StageClosed,
-    TooManyRequests,
-    Truncated,
-    UpdateConflict,
-)
+from clientagent.wire.errors import ManifestMismatch, PlanUnsupported, Refusal, StageClosed, UpdateConflict
 from clientagent.wire.masking import is_counted
 from clientagent.wire.messages import (
     Appraisal,
@@ -73,14 +55,6 @@ from clientagent.wire.privacy.institution import base_clip
 from clientagent.wire.signing import Signed, parse, sign_document
 from clientagent.wire.strategies import needs_torch
 from clientagent.wire.tensors import Array
-
-PASSING = (
-    PortalUnreachable, TooManyRequests, ClockSkewed, Replayed, AgentNotApproved, AgentRevoked, InstitutionSuspended,
-    KeyUnknown, ProtocolUnsupported, LedgerBroken,
-)  # fmt: skip
-"""Troubles with the way, our standing or the portal, not with the work: it stays on disk, and the loop decides."""
-ON_THE_WAY = (SignatureInvalid, DigestMismatch, Truncated)
-"""What the portal says of bytes that were damaged on the way to it."""
 
 log = logging.getLogger("fedagent.work")
 

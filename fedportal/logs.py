@@ -6,6 +6,7 @@ import json
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 from audit.context import about
 
@@ -33,3 +34,34 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def logging_settings(*, as_json: bool, level: str) -> dict[str, Any]:
+    """Everything to stderr, for the service manager to keep."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": "fedportal.logs.RequestIdFilter"}},
+        "formatters": {
+            "plain": {"format": "{asctime} {levelname:<7} {name} [{request_id}{where}] {message}", "style": "{"},
+            "json": {"()": "fedportal.logs.JsonFormatter"},
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "filters": ["request_id"],
+                "formatter": "json" if as_json else "plain",
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django": {"handlers": [], "propagate": True},
+            "django.request": {"level": "ERROR"},  # a refusal is an answer, not a warning
+            "django.channels.server": {"level": "WARNING"},
+            "uvicorn": {"level": "WARNING"},
+            "uvicorn.access": {"level": "WARNING"},
+            "celery": {"level": "WARNING"},
+            "kombu": {"level": "WARNING"},
+            "httpx2": {"level": "WARNING"},
+        },
+    }

@@ -12,6 +12,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.management.utils import get_random_secret_key
 from django.utils.translation import gettext_lazy as _
 
+from fedportal.logs import logging_settings
 from institutions.secret_file import made_once
 
 env = environ.Env()
@@ -228,10 +229,6 @@ CELERY_TASK_SERIALIZER, CELERY_ACCEPT_CONTENT = "json", ["json"]
 FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
 """How long a proposed run waits for the banks' word before it fails and says who did not answer."""
 
-# ------------------------------------------------------------------ rounds
-FEDPORTAL_APPROVAL_DEADLINE_S = env.int("FEDPORTAL_APPROVAL_DEADLINE_S", default=7 * 86_400)
-"""How long a proposed run waits for the banks' approvals."""
-
 # ------------------------------------------------------------------ people
 AUTH_USER_MODEL = "institutions.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -293,30 +290,4 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 # ------------------------------------------------------------------ logs
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "fedportal.logs.RequestIdFilter"}},
-    "formatters": {
-        "plain": {"format": "{asctime} {levelname:<7} {name} [{request_id}{where}] {message}", "style": "{"},
-        "json": {"()": "fedportal.logs.JsonFormatter"},
-    },
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "filters": ["request_id"],
-            "formatter": "json" if env.bool("FEDPORTAL_LOG_JSON", default=False) else "plain",
-        }
-    },
-    "root": {"handlers": ["stderr"], "level": env.str("FEDPORTAL_LOG_LEVEL", default="INFO")},
-    "loggers": {
-        "django": {"handlers": [], "propagate": True},
-        "django.request": {"level": "ERROR"},  # a refusal is an answer, not a warning
-        "django.channels.server": {"level": "WARNING"},
-        "uvicorn": {"level": "WARNING"},
-        "uvicorn.access": {"level": "WARNING"},
-        "celery": {"level": "WARNING"},
-        "kombu": {"level": "WARNING"},
-        "httpx2": {"level": "WARNING"},
-    },
-}
+LOGGING = logging_settings(as_json=env.bool("FEDPORTAL_LOG_JSON", default=False), level=env.str("FEDPORTAL_LOG_LEVEL", default="INFO"))

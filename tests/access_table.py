@@ -256,6 +256,7 @@ ROUNDS = {
     "api-updates": Access(NOBODY),
     "api-ready": Access(NOBODY),
     "api-cohort-messages": Access(NOBODY, args=lambda cast: {"rid": "0" * 64}),
+    "api-cohort-vector": Access(NOBODY, args=lambda cast: {"rid": "0" * 64}),
     "api-uploads": Access(NOBODY),
     "api-part": Access(NOBODY, args=lambda cast: {"upload_id": _ID, "number": 0}),
     "api-complete": Access(NOBODY, args=lambda cast: {"upload_id": _ID}),

@@ -188,7 +188,7 @@ def reopen(
     from clientagent.wire.errors import NotFound
 
     folder = Home(home).run(run)
-    if folder.pinned is None:
+    if folder.pinned is None and folder.statistics is None:
         raise NotFound(expected="a run of this bank", got=run, action="'fedagent status' lists this bank's runs.")
     consent = Consent(version=version, at_utc=utc_now())
     folder.consent_to_reopen(version, consent)

@@ -34,6 +34,8 @@ class MaskedStory:
     def __init__(self, plan: Plan, manifest: RunManifest, manifest_digest: str, remarks: list[str]) -> None:
         self._plan, self._manifest, self._digest, self._remarks = plan, manifest, manifest_digest, remarks
         self._told: dict[str, Told] = {}
+        self._statistics: Told | None = None
+        self._vectors: dict[str, str] = {}
         self.masked: dict[str, Signed] = {}
         """Each accepted masked vector by its digest."""
 
@@ -58,6 +60,38 @@ class MaskedStory:
         _same("the cohort's terms", cohort.rid, Cohort(said).rid)
         _same("the cohort's name", cohort.rid, body["rid"])
         self._told[cohort.rid] = Told(cohort)
+
+    def statistics_formed(self, body: dict[str, Any]) -> None:
+        """The terms of a cohort that sums statistics are those of the plan and its members; the roster's banks bear their keys there."""
+        from clientagent.wire.masking import Cohort, most_rows_offered, statistics_segments, statistics_terms
+        from clientagent.wire.secure_messages import CohortTerms
+
+        said = parse(CohortTerms, body["terms"])
+        known = {member.institution: member.public_key for member in said.members}
+        roster = [entry for entry in self._manifest.roster if entry.institution in known]
+        for entry in roster:
+            _same(f"the key of {entry.institution}", entry.public_key, known[entry.institution])
+        most = most_rows_offered(said.segments, max((entry.rows for entry in roster), default=0))
+        own = Cohort(statistics_terms(
+            plan=self._plan, run=self._manifest.run, cohort=body["cohort"], members=said.members,
+            segments=statistics_segments(self._plan, most_rows=most),
+        ))
+        _same("the cohort's terms", own.rid, Cohort(said).rid)
+        _same("the cohort's name", own.rid, body["rid"])
+        self._told[own.rid] = self._statistics = Told(own)
+
+    def statistics_masked(self, body: dict[str, Any]) -> None:
+        """One bank's masked statistics as the portal received them."""
+        self._vectors[body["institution"]] = body["digest"]
+
+    def require_summed(self) -> None:
+        """The roster's banks are in the sum that the preprocessing was made of, and enough of them signed who is."""
+        told = self._statistics
+        if told is None:
+            _fail("a cohort that summed the statistics, as the plan masks them", "none")
+        _same("the last stage of the cohort that summed statistics", "unmask", told.stages[-1] if told.stages else "none")
+        for entry in self._manifest.roster:
+            _same(f"the masked statistics of {entry.institution}", self._vectors.get(entry.institution), told.inputs.get(entry.institution))
 
     def _noise_of(self, said: float | None) -> float | None:
         """The noise multiplier that follows from the plan's epsilon; where nothing here can compute it, the one that was said."""
@@ -97,6 +131,8 @@ class MaskedStory:
         words = told.cohort.open_all(said, MaskedInput, LedgerBroken)
         told.cohort.require_enough(words)
         told.inputs = {bank: words[bank].digest for bank in sorted(words)}
+        if told is self._statistics:
+            return
         for one, word in zip(said, words.values(), strict=True):
             if self.masked.get(word.digest) != one:
                 _fail(f"the masked update of {word.institution} as it was accepted", "another one")

@@ -81,12 +81,13 @@ class Story:
             "run_proposed": self._run_proposed,
             "plan_decided": self._plan_decided,
             "statistics_received": self._statistics_received,
+            "statistics_masked": self._statistics_masked,
             "manifest_signed": self._manifest_signed,
             "update_accepted": self._update_accepted,
             "update_late": self._update_late,
             "update_refused": lambda body: self.spending.refused(body["institution"], body.get("privacy", [])),
             "cohort_formed": self._cohort_formed,
-            "cohort_stage_closed": lambda body: self._require_masked().stage_closed(body),
+            "cohort_stage_closed": self._stage_closed,
             "round_closed": self._round_closed,
             "version_published": self._version_published,
             "bank_privacy_shown": ShownStory(run, plan, self._roster, self.remarks).shown,
@@ -170,6 +171,8 @@ class Story:
             _fail("the manifest in the file", "none")
         _same("the manifest", self._signed.digest, parse(Signed, body["manifest"]).digest)
         self._manifest_seen = True
+        if self._plan.masks_statistics and self._masked is not None:
+            self._masked.require_summed()
 
     # -------------------------------------------------------------------- rounds
     def _update_late(self, body: dict[str, Any]) -> None:
@@ -211,11 +214,24 @@ class Story:
         self.accepted[slot] = Accepted(manifest.update_digest, manifest.rows, manifest.steps, manifest.base_loss, counts)
 
     def _cohort_formed(self, body: dict[str, Any]) -> None:
+        if body["round"] == 0:
+            if self._plan.masks_statistics and self._manifest is None:
+                return  # the run ended before it had a roster to hold its cohort against
+            self._require_masked().statistics_formed(body)
+            return
         number = body["round"] - 1
         if number not in self.versions:
             _fail(f"version {number} before the cohort", "none")
         self._require_masked().formed(body, (number, self.versions[number]))
         self.spending.cohort_formed(body["rid"], body["terms"].get("noise_multiplier"))
+
+    def _statistics_masked(self, body: dict[str, Any]) -> None:
+        if self._manifest is not None:
+            self._require_masked().statistics_masked(body)
+
+    def _stage_closed(self, body: dict[str, Any]) -> None:
+        if self._manifest is not None or body["round"]:
+            self._require_masked().stage_closed(body)
 
     def _require_masked(self) -> MaskedStory:
         if self._masked is None:

@@ -25,8 +25,8 @@ MOST_CELLS = 40_000
 
 
 def resolution_of(plan: Plan) -> int:
-    """How many cells a column is told in; 0: none, where the statistics are part of a privacy budget."""
-    if plan.protects_statistics:
+    """How many cells a column is told in; 0: none, where the statistics are part of a privacy budget or summed under masks."""
+    if plan.protects_statistics or plan.masks_statistics:
         return 0
     wanted = COARSE if plan.numeric_method == "zscore" else FINE
     numbers = sum(feature.kind == "numeric" for feature in plan.features)

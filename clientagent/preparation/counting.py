@@ -6,6 +6,7 @@ import logging
 
 from clientagent.approval import require_approved
 from clientagent.data import TableUnfit
+from clientagent.files import write_document
 from clientagent.home import Home
 from clientagent.plugins import require_installed
 from clientagent.portal import Portal
@@ -20,12 +21,14 @@ from clientagent.wire.errors import (
     PolicyInvalid,
     PrivacyLedgerLocked,
     Refusal,
+    StatisticsInvalid,
 )
+from clientagent.wire.masking import statistics_integers
 from clientagent.wire.messages import ReceiptAnswer, StatisticsOrder, StatisticsReport, Unfit
 from clientagent.wire.plan import Plan
 from clientagent.wire.signing import parse, sign_document
 
-UNFIT = (DataUnfit, PolicyInvalid, BudgetExceeded, PrivacyLedgerLocked, PlanUnsupported)
+UNFIT = (DataUnfit, PolicyInvalid, BudgetExceeded, PrivacyLedgerLocked, PlanUnsupported, StatisticsInvalid)
 """Why a bank cannot take part in a run that it approved."""
 
 log = logging.getLogger("fedagent.statistics")
@@ -42,7 +45,11 @@ def answer_statistics(
     folder = home.run(order.run)
     signed = folder.statistics
     if signed is None:
-        signed = sign_document(_report(home, portal, books, desk, plan, order), home.key)
+        said = _report(home, portal, books, desk, plan, order)
+        if plan.masks_statistics and isinstance(said, StatisticsReport):
+            write_document(folder.plain_statistics, said)
+            said = said.model_copy(update={"numeric": [], "categorical": []})
+        signed = sign_document(said, home.key)
         folder.save_statistics(signed)
     if signed.document.get("privacy") is not None:
         desk.leaving(order.run, parse(StatisticsReport, signed.document).privacy)
@@ -65,6 +72,8 @@ def _report(
         desk.allot_bank(plan, run=order.run)
         if plan.privacy.record_dp is not None:
             report = _protected(home, desk, plan, opened, report)
+        if plan.masks_statistics:
+            statistics_integers(plan, report)  # whether all of it can be summed
     except UNFIT as error:
         log.error("this bank cannot take part in a run of plan %s: %s. %s", plan.hash[:12], error.sentence, error.action)
         column = error.report.column if isinstance(error, TableUnfit) else ""

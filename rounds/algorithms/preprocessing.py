@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clientagent.wire.errors import StatisticsInvalid
+from clientagent.wire.masking import CategoriesSum, NumberSum, StatisticsSum
 from clientagent.wire.messages import (
     CategoricalInput,
     CategoricalStatistics,
@@ -80,6 +81,45 @@ def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> Preproce
     return spec
 
 
+def pool_sums(plan: Plan, sums: StatisticsSum) -> PreprocessingSpec:
+    """The same specification out of statistics that were opened as one sum. Raises ``StatisticsInvalid``."""
+    numbers_found = [_number_of(plan, number) for number in sums.numbers]
+    features = [feature for feature in plan.features if feature.kind == "categorical"]
+    categories = [_category_of(plan, feature, one) for feature, one in zip(features, sums.categories, strict=True)]
+    spec = PreprocessingSpec(
+        plan_hash=plan.hash,
+        numeric=[number for number in numbers_found if number],
+        categorical=[category for category in categories if category],
+    )
+    if not spec.input_names:
+        raise StatisticsInvalid(expected=f"a feature that at least {plan.privacy.min_banks} banks hold", got="none")
+    return spec
+
+
+def _number_of(plan: Plan, number: NumberSum) -> NumericInput | None:
+    """Exact until the last step: the variance is a difference of sums, of which nothing is lost."""
+    if number.holders < plan.privacy.min_banks:
+        return None
+    mean = number.total / number.count
+    scale = math.sqrt(max(float(number.squares / number.count - mean * mean), 0.0))
+    return NumericInput(
+        name=number.name, mean=float(mean), scale=scale if scale > SMALLEST_SPREAD * abs(float(mean)) else 1.0,
+        indicator=number.missing >= plan.privacy.min_cell,
+    )
+
+
+def _category_of(plan: Plan, feature: Feature, column: CategoriesSum) -> CategoricalInput | CategoricalWoe | None:
+    banks = {value: told.holders for value, told in column.told.items()}
+    chosen = _agreed(plan, feature, {value: told.customers for value, told in column.told.items()}, banks)
+    all_of = [(told.customers, told.bad) if (told := column.told.get(value)) else (0, 0) for value in chosen]
+    left = [told for value, told in column.told.items() if value not in set(chosen)]
+    others = column.other + sum(told.customers for told in left), column.other_bad + sum(told.bad for told in left)
+    holders = max([column.other_holders, *(told.holders for told in left)])  # of others: at least
+    missing = (column.missing, column.missing_bad) if column.missing_holders >= plan.privacy.min_banks else (0, 0)
+    table = _good_and_bad([*all_of, others if holders >= plan.privacy.min_banks else (0, 0), missing])
+    return _category_entry(plan, feature, chosen, table, rest=others[0], missing=column.missing)
+
+
 def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> numbers.Entry | NumericInput | None:
     if sum(part.count > 0 for part in parts) < plan.privacy.min_banks:
         return None
@@ -103,8 +143,22 @@ def _pool_numeric(plan: Plan, parts: Sequence[NumericStatistics]) -> numbers.Ent
 def _pool_categorical(
     plan: Plan, feature: Feature, parts: Sequence[CategoricalStatistics]
 ) -> CategoricalInput | CategoricalWoe | None:
-    chosen = _agreed(plan, feature, parts)
-    told = _told(plan, parts, chosen)
+    counts: dict[str, int] = {}
+    banks: dict[str, int] = {}
+    for part in parts:
+        for value, count in part.counts.items():
+            counts[value] = counts.get(value, 0) + count
+            banks[value] = banks.get(value, 0) + 1
+    chosen = _agreed(plan, feature, counts, banks)
+    rest = sum(part.other + sum(part.counts.values()) for part in parts) - sum(_of(parts, value)[0] for value in chosen)
+    missing = sum(part.missing for part in parts)
+    return _category_entry(plan, feature, chosen, _told(plan, parts, chosen), rest=rest, missing=missing)
+
+
+def _category_entry(
+    plan: Plan, feature: Feature, chosen: list[str], told: Counts, *, rest: int, missing: int
+) -> CategoricalInput | CategoricalWoe | None:
+    """``rest`` and ``missing`` customers are in none of the ``chosen`` categories; ``told`` as ``_told``."""
     rows = int(told.sum())
     shares = [int(n) / rows for n in told.sum(axis=0)] if rows else []
     name, listed = feature.name, feature.categories is not None
@@ -114,26 +168,19 @@ def _pool_categorical(
         if not chosen and not told[:, -1].any():
             return None
         evidence, iv = evidence_of(good, bad)
-        *bins, other, missing = evidence
-        return CategoricalWoe(name=name, categories=chosen, shares=shares, bins=bins, other=other, missing=missing, iv=iv)
-    has_missing = sum(part.missing for part in parts) >= plan.privacy.min_cell
-    rest = sum(part.other + sum(part.counts.values()) for part in parts) - sum(_of(parts, value)[0] for value in chosen)
+        *bins, of_other, of_missing = evidence
+        return CategoricalWoe(name=name, categories=chosen, shares=shares, bins=bins, other=of_other, missing=of_missing, iv=iv)
+    has_missing = missing >= plan.privacy.min_cell
     if not chosen and not has_missing:
         return None
     has_other = bool(chosen) and rest >= plan.privacy.min_cell and not listed
     return CategoricalInput(name=name, categories=chosen, shares=shares, other=has_other, missing=has_missing)
 
 
-def _agreed(plan: Plan, feature: Feature, parts: Sequence[CategoricalStatistics]) -> list[str]:
+def _agreed(plan: Plan, feature: Feature, counts: dict[str, int], banks: dict[str, int]) -> list[str]:
     """The plan's own categories, or the most frequent of those that enough banks have, in the order of people."""
     if feature.categories is not None:
         return [as_text(value) for value in feature.categories]
-    counts: dict[str, int] = {}
-    banks: dict[str, int] = {}
-    for part in parts:
-        for value, count in part.counts.items():
-            counts[value] = counts.get(value, 0) + count
-            banks[value] = banks.get(value, 0) + 1
     agreed = [value for value in counts if banks[value] >= plan.privacy.min_banks]
     return sorted(sorted(agreed, key=lambda value: (-counts[value], value))[:MOST_CATEGORIES], key=_place)
 
@@ -147,7 +194,12 @@ def _told(plan: Plan, parts: Sequence[CategoricalStatistics], chosen: list[str])
     others = (customers, bad) if sum(has_other) >= plan.privacy.min_banks else (0, 0)
     has_missing = sum(part.missing > 0 for part in parts) >= plan.privacy.min_banks
     missing = (sum(part.missing for part in parts), sum(part.missing_bad for part in parts)) if has_missing else (0, 0)
-    table = np.array([*all_of, others, missing], np.int64)
+    return _good_and_bad([*all_of, others, missing])
+
+
+def _good_and_bad(rows: Sequence[tuple[int, int]]) -> Counts:
+    """(2, cells) of (customers, bad) by cell."""
+    table = np.array(rows, np.int64)
     return np.stack([table[:, 0] - table[:, 1], table[:, 1]])
 
 

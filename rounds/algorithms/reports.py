@@ -27,6 +27,14 @@ def check_report(plan: Plan, report: StatisticsReport) -> None:
         _check_categorical(plan, feature, category, report.rows)
 
 
+def check_declaration(report: StatisticsReport) -> None:
+    """Raises ``StatisticsInvalid`` for a declaration, before statistics are summed under masks, that tells any of them."""
+    if report.numeric or report.categorical:
+        raise StatisticsInvalid(
+            expected="rows alone, as the plan masks statistics", got="statistics of one bank", action="Do not send them again unmasked."
+        )
+
+
 def _require_names(expected: list[str], got: list[str]) -> None:
     if got != expected:
         raise StatisticsInvalid(expected=", ".join(expected)[:500] or "no such features", got=", ".join(got)[:500] or "none")

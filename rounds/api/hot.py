@@ -22,6 +22,7 @@ from rounds.models import Receipt
 from rounds.selectors.heads import head_update
 from rounds.selectors.work import work_for
 from rounds.services.cohorts import find_cohort
+from rounds.services.summing import check_vector
 from rounds.services.updates import Whole, check_bytes, check_manifest, find_participation, open_manifest, repeated
 from rounds.storage import blobs
 
@@ -145,6 +146,9 @@ def _hear(identity: AgentIdentity, rid: str, body: bytes) -> None:
     statement = parse(Signed, parse_json(body))
     cohort = find_cohort(identity, rid)
     round_ = cohort.round
+    if round_ is None:
+        services.hear_statistics(identity=identity, cohort=cohort, statement=statement)
+        return
     speak_of(run=str(round_.run_id), round=round_.number)
     try:
         services.hear(identity=identity, cohort=cohort, statement=statement)
@@ -153,6 +157,31 @@ def _hear(identity: AgentIdentity, rid: str, body: bytes) -> None:
             identity=identity, run_id=str(round_.run_id), number=round_.number, attempt=round_.attempt, refusal=refusal
         )
         raise
+
+
+@require_POST
+@agent_view
+async def cohort_vector(request: HttpRequest, rid: str) -> HttpResponse:
+    """A bank's masked statistics: the signed document and the words, as an update's body is. The answer carries the receipt."""
+    identity: AgentIdentity = request.agent_identity  # type: ignore[attr-defined]
+    with live.waiting_for_work(identity.institution_slug) as event:
+        receipt = await sync_to_async(_take_vector)(identity, rid, request.body)
+        called = await _lingered(event)
+    return await sync_to_async(answer_with)(identity, receipt, look_ahead=called)
+
+
+def _take_vector(identity: AgentIdentity, rid: str, body: bytes) -> Receipt:
+    statement, data = split_body(body)
+    cohort = find_cohort(identity, rid)
+    if cohort.run is None:
+        raise Malformed(expected="a cohort that sums statistics", got="one of a round")
+    speak_of(run=str(cohort.run_id))
+    said = check_vector(identity, cohort, statement, len(data))
+    with blobs.writing(limit=4 * said.words) as writer:
+        writer.write(data)
+        digest = writer.keep(expected=said.digest)
+    crashing.reached("update:kept")
+    return services.take_vector(identity=identity, cohort=cohort, statement=statement, said=said, digest=digest)
 
 
 async def _lingered(event: asyncio.Event) -> bool:

@@ -27,6 +27,7 @@ urlpatterns = [
     path("updates", hot.updates, name="api-updates"),
     path("ready", hot.ready, name="api-ready"),
     path("cohorts/<str:rid>/messages", hot.cohort_messages, name="api-cohort-messages"),
+    path("cohorts/<str:rid>/vector", hot.cohort_vector, name="api-cohort-vector"),
     path("uploads", calm.Uploads.as_view(), name="api-uploads"),
     path("uploads/<uuid:upload_id>/parts/<int:number>", files.part, name="api-part"),
     path("uploads/<uuid:upload_id>/complete", calm.CompleteUpload.as_view(), name="api-complete"),

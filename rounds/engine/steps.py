@@ -16,6 +16,7 @@ from rounds.clock import is_overdue, now
 from rounds.engine import leases
 from rounds.engine.aggregation import aggregate_round
 from rounds.engine.stages import step_masked
+from rounds.engine.summing import step_statistics
 from rounds.engine.unmasking import open_counts
 from rounds.lifecycle import RUN_OPEN, WORKING, Phase, RoundState, RunState
 from rounds.models import Participation, Round, Run, Seat
@@ -105,6 +106,8 @@ def _step_preparing(run: Run, moment: datetime) -> bool:
         reason += f"No answer: {', '.join(waiting)}. " if waiting else ""
         services.fail_run(run=run, reason=reason.strip(), code="data_unfit")
         return True
+    if plan.masks_statistics and (moved := step_statistics(run, moment)) is not None:
+        return moved
     try:
         services.begin_run(run=run)
     except IllegalMove:

@@ -259,8 +259,18 @@ def _masked(plan: Plan) -> list[Effect]:
         ) % words, "protects"),
         Effect("hourglass", _("A bank that falls out costs one stage of %(stage)s, not the round's deadline.") % words, "costs"),
         Effect("shield-lock", _("Evaluation counts are masked too: figures are shown of all banks together, never of one."), "protects"),
-        Effect("eye", _("The preprocessing statistics, before round 1, are not masked: the portal sees those of each bank."), "leaves"),
+        _masked_statistics(plan),
     ]
+
+
+def _masked_statistics(plan: Plan) -> Effect:
+    """Whether the statistics stage sums under masks."""
+    if plan.masks_statistics:
+        return Effect("shield-lock", _("Preprocessing statistics are masked too: the portal sees only their sum over all banks."), "leaves")
+    return Effect("eye", _(
+        "The portal sees each bank's preprocessing statistics: this plan's cells of numbers are each bank's own and do not add up. "
+        "Choose zscore and no scorecard to have them masked."
+    ), "leaves")  # fmt: skip
 
 
 def size_text(size: float) -> str:

@@ -81,9 +81,13 @@ class Participation(models.Model):
 
 
 class Cohort(models.Model):
-    """Banks that sum masked updates in one attempt at a round. ``stage`` is what they are awaited to send, until ``deadline_at``."""
+    """Banks that sum masked updates in one attempt at a round, or their statistics before a ``run`` has rounds.
 
-    round = models.ForeignKey(Round, on_delete=models.PROTECT, related_name="cohorts")
+    ``stage`` is what they are awaited to send, until ``deadline_at``.
+    """
+
+    round = models.ForeignKey(Round, null=True, on_delete=models.PROTECT, related_name="cohorts")
+    run = models.ForeignKey(Run, null=True, on_delete=models.PROTECT, related_name="statistics_cohorts")
     number = models.PositiveIntegerField(default=1)
     rid = models.CharField(max_length=64, unique=True)
     terms = models.JSONField()
@@ -101,6 +105,10 @@ class Cohort(models.Model):
             models.UniqueConstraint(
                 fields=["round"], condition=Q(stage__in=[str(stage) for stage in COHORT_LIVE]), name="one_live_cohort_per_round"
             ),
+            models.UniqueConstraint(
+                fields=["run"], condition=Q(stage__in=[str(stage) for stage in COHORT_LIVE]), name="one_live_cohort_per_run"
+            ),
+            models.CheckConstraint(condition=Q(round=None) ^ Q(run=None), name="cohort_of_a_round_or_a_run"),
         ]
 
 

@@ -38,7 +38,8 @@ def parse_fault(text: str) -> Fault:
     if len(parts) != 4:
         raise FaultInvalid(expected="BANK:ROUND:PHASE:ACTION", got=text)
     fault = Fault(*parts)
-    if fault.round != "all" and not (fault.round.isdecimal() and int(fault.round) > 0):
+    least = 0 if fault.phase in SECURE_PHASES else 1  # 0: the cohort that sums statistics
+    if fault.round != "all" and not (fault.round.isdecimal() and int(fault.round) >= least):
         raise FaultInvalid(expected="a round's number or 'all'", got=fault.round)
     for value, known in ((fault.phase, PHASES), (fault.action, ACTIONS)):
         if value not in known:

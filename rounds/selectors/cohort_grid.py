@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 
 from rounds.lifecycle import COHORT_LIVE, WORKING, CohortStage, Phase
-from rounds.models import Cohort, Participation, Round
+from rounds.models import Cohort, Participation, Round, Run
 
 STEPS: tuple[tuple[CohortStage, ...], ...] = (
     (CohortStage.KEYS,), (CohortStage.SHARES,), (CohortStage.MASKED,), (CohortStage.CONSISTENCY, CohortStage.UNMASK),
@@ -63,7 +63,15 @@ class CohortView:
 
 
 def cohort_view(round_: Round) -> CohortView:
-    cohort: Cohort | None = round_.cohorts.order_by("number").last()
+    return _view_of(round_.cohorts.order_by("number").last())
+
+
+def statistics_view(run: Run) -> CohortView:
+    """The cohort that sums statistics before round 1."""
+    return _view_of(run.statistics_cohorts.order_by("number").last())
+
+
+def _view_of(cohort: Cohort | None) -> CohortView:
     if cohort is None:
         return CohortView()
     spoken: dict[str, set[str]] = {}

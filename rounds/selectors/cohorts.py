@@ -14,7 +14,7 @@ from clientagent.wire.signing import Signed, parse, sign_document
 from institutions.portal_key import portal_key
 from rounds.clock import utc
 from rounds.lifecycle import COHORT_LIVE, WORKING, Phase
-from rounds.models import Cohort, Participation, Round
+from rounds.models import Cohort, Participation, Round, Seat
 
 IN_COHORT = (*WORKING, Phase.RECEIVED)
 """Phases in which a bank that was ready still speaks in its cohort."""
@@ -58,6 +58,17 @@ def forms_at(round_: Round, plan: Plan) -> datetime | None:
     return ready[round_.needed - 1] + plan.stage_timeout if len(ready) >= round_.needed else None
 
 
+def statistics_notice_for(seat: Seat) -> Signed | None:
+    """What the cohort that sums statistics asks of this bank now; None when it has spoken, or there is none."""
+    cohort = seat.run.statistics_cohorts.filter(stage__in=COHORT_LIVE).first()
+    if cohort is None:
+        return None
+    slug, collector = seat.institution.slug, collector_of(cohort)
+    if slug not in collector.awaited:
+        return None
+    return _notice(cohort, collector, slug, collector.terms.attempt)
+
+
 def notice_for(participation_id: int) -> Signed | None:
     """What the cohort of this bank's round asks of it now; None when it has spoken, or is not in one."""
     row = Participation.objects.select_related("institution", "round").get(pk=participation_id)
@@ -69,9 +80,13 @@ def notice_for(participation_id: int) -> Signed | None:
     slug, collector = row.institution.slug, collector_of(cohort)
     if slug not in collector.awaited:
         return None
+    return _notice(cohort, collector, slug, row.slot)
+
+
+def _notice(cohort: Cohort, collector: Collector, slug: str, attempt: int) -> Signed:
     terms = collector.terms
     notice = CohortNotice(
-        run=terms.run, manifest_digest=terms.manifest_digest, round=terms.round, attempt=row.slot, cohort=cohort.number,
+        run=terms.run, manifest_digest=terms.manifest_digest, round=terms.round, attempt=attempt, cohort=cohort.number,
         rid=cohort.rid, institution=slug, stage=cohort.stage, content=collector.notice(slug),  # type: ignore[arg-type]
         deadline_utc=utc(cohort.deadline_at), epoch=epoch(),
     )

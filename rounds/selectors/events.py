@@ -61,6 +61,8 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     "update_refused": (BAD, "circle-x", gettext_noop("An update of %(bank)s was refused: %(code)s")),
     "work_refused": (BAD, "ban", gettext_noop("%(bank)s refused the work of round %(round)s. %(reason)s")),
     "update_ready": (BUSY, "check", gettext_noop("%(bank)s has trained for round %(round)s and waits to be masked")),
+    "statistics_masked": (GOOD, "lock", gettext_noop("%(bank)s sent its statistics under a mask")),
+    "statistics_cohort_failed": (CARE, "refresh", gettext_noop("The statistics could not be summed under masks: %(reason)s")),
     "cohort_formed": (BUSY, "users-group", gettext_noop("Round %(round)s: the banks that are ready form a cohort")),
     "cohort_stage_closed": (BUSY, "lock", gettext_noop("Round %(round)s, secure aggregation: stage over: %(stage)s")),
     "round_closed": (BUSY, "lock", gettext_noop("Round %(round)s closed; its aggregation manifest is committed")),

@@ -143,9 +143,17 @@ _SEAT_REACHED = {"invited": 0, "approved": 1, "counted": 2, "seated": 3}
 _SEAT_BROKE_AT = {"refused": 0, "unfit": 1, "absent": 1, "dropped": 2}
 
 
-def preparation_grid(seats: Sequence[Seat], scene: Scene, *, awaited: Seat.State | None) -> Grid:
-    """Each bank's word on the plan, then its statistics. ``awaited`` is the state whose banks hold the run up."""
-    columns = _("Approval"), _("Statistics"), _("Roster")
+def preparation_grid(
+    seats: Sequence[Seat], scene: Scene, *, awaited: Seat.State | None, cohort: CohortView | None = None
+) -> Grid:
+    """Each bank's word on the plan, then its statistics. ``awaited`` is the state whose banks hold the run up.
+
+    With a ``cohort`` (statistics under masks) a bank declares its rows, and the cohort's stages follow.
+    """
+    columns: tuple[str, ...] = (_("Approval"), _("Statistics"), _("Roster"))
+    if cohort is not None:
+        columns = _("Approval"), _("Rows"), _("Keys"), _("Shares"), _("Masked statistics"), _("Unmasking"), _("Roster")
+        return Grid(columns, [_masked_seat_row(seat, scene, cohort, waited_for=seat.state == awaited) for seat in seats])
     return Grid(columns, [_seat_row(seat, scene, waited_for=seat.state == awaited) for seat in seats])
 
 
@@ -161,6 +169,17 @@ def _seat_row(seat: Seat, scene: Scene, *, waited_for: bool = False) -> Row:
     if waited_for and not reason and seat.state == Seat.State.INVITED:
         reason = _("This bank has not approved the plan yet")
     return replace(row, reason=reason, since=since)
+
+
+def _masked_seat_row(seat: Seat, scene: Scene, cohort: CohortView, *, waited_for: bool) -> Row:
+    """The steps of a seat with the stages of the cohort that sums statistics between rows and roster."""
+    slug = seat.institution.slug
+    asked = cohort.awaits(slug) and seat.state == Seat.State.COUNTED
+    row = _seat_row(seat, scene, waited_for=waited_for or asked)
+    first, second, last = row.cells
+    if seat.state == Seat.State.COUNTED or slug in cohort.members:
+        second, last = Cell("done"), last if seat.state == Seat.State.SEATED else Cell("ahead" if cohort.is_live else "idle")
+    return replace(row, cells=(first, second, *map(Cell, cohort.statuses(slug)), last))
 
 
 def _seat_step(step: int, state: str, *, waited_for: bool) -> str:

@@ -115,6 +115,8 @@ def _proposed(run: Run, seats: Sequence[Seat], audience: Audience) -> Notice:
 def _preparing(run: Run, seats: Sequence[Seat]) -> Notice:
     missing = ", ".join(seat.institution.name for seat in seats if seat.state == Seat.State.APPROVED)
     text = _("Each bank sends sums over its own rows; one preprocessing specification for all is made of them.")
+    if run.plan.document.masks_statistics:
+        text = _("The banks add up their statistics under masks: the portal opens the sum alone, and makes the preprocessing of it.")
     if missing:
         text += " " + _("Still missing: %(names)s.") % {"names": missing}
     return Notice("info", "list-check", _("Agreeing on the preprocessing"), text, until=run.deadline_at)

@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 from clientagent.wire.plan import Plan as PlanSchema
 from rounds.lifecycle import RUN_ENDED, RunState
 from rounds.models import Round, Run, Seat
-from rounds.selectors.cohort_grid import CohortView
+from rounds.selectors.cohort_grid import CohortView, statistics_view
 from rounds.selectors.events import Line
 from rounds.selectors.grid import Grid, Scene, preparation_grid, round_grid
 from rounds.selectors.headline import Headline, headline_of
@@ -199,7 +199,8 @@ def _grid(reading: Reading, scene: Scene) -> Grid:
     run, viewed, seats = reading.run, reading.viewed, reading.seats
     if viewed is None:
         awaited = {RunState.PROPOSED: Seat.State.INVITED, RunState.PREPARING: Seat.State.APPROVED}
-        return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)))
+        masks = statistics_view(run) if run.plan.document.masks_statistics else None
+        return preparation_grid(seats, scene, awaited=awaited.get(RunState(run.state)), cohort=masks)
     here = {part.institution_id for part in reading.participations}
     absent = [seat for seat in seats if seat.institution_id not in here]
     is_open = viewed.state == "open" and run.state not in RUN_ENDED

@@ -14,7 +14,7 @@ from rounds.clock import utc
 from rounds.lifecycle import WORKING, RoundState, RunState
 from rounds.models import ModelVersion, Participation, PlanDecision, PortalApproval, Seat, chain_of
 from rounds.orders import work_order
-from rounds.selectors.cohorts import IN_COHORT, notice_for
+from rounds.selectors.cohorts import IN_COHORT, notice_for, statistics_notice_for
 from rounds.selectors.heads import head_update
 from rounds.selectors.metrics import closing_evaluators
 
@@ -49,7 +49,7 @@ def _round(identity: AgentIdentity) -> Found:
 def _beside_rounds(identity: AgentIdentity) -> Found:
     seats = Seat.objects.filter(
         Q(state=Seat.State.SEATED, run__state=RunState.RUNNING, run__closing_at__isnull=False)
-        | Q(state=Seat.State.APPROVED, run__state=RunState.PREPARING)
+        | Q(state__in=(Seat.State.APPROVED, Seat.State.COUNTED), run__state=RunState.PREPARING)
         | Q(state=Seat.State.INVITED, run__state=RunState.PROPOSED)
         | Q(state=Seat.State.SEATED, run__state=RunState.FINISHED, acknowledged_at=None),
         institution_id=identity.institution_id,
@@ -82,11 +82,19 @@ def _evaluation(identity: AgentIdentity) -> Found:
 def _statistics(identity: AgentIdentity) -> Found:
     seat = _own_seats(identity, state=Seat.State.APPROVED, run__state=RunState.PREPARING).first()
     if seat is None:
-        return None
+        return _statistics_cohort(identity)
     order = StatisticsOrder(
         run=str(seat.run_id), plan_hash=seat.run.plan.hash, deadline_utc=utc(seat.run.deadline_at), epoch=epoch()
     )
     return sign_document(order, portal_key()), seat.run.chain
+
+
+def _statistics_cohort(identity: AgentIdentity) -> Found:
+    """Under masks, after this bank declared its rows: what the cohort that sums statistics asks of it."""
+    for seat in _own_seats(identity, state=Seat.State.COUNTED, run__state=RunState.PREPARING).filter(agent_id=identity.agent_id):
+        if seat.run.plan.document.masks_statistics and (notice := statistics_notice_for(seat)) is not None:
+            return notice, seat.run.chain
+    return None
 
 
 def _notice(identity: AgentIdentity) -> Found:

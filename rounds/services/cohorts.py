@@ -147,6 +147,8 @@ def find_cohort(identity: AgentIdentity, rid: str) -> tables.Cohort:
     heavy = ("round__aggregation", "round__run__manifest", "round__run__preprocessing", "round__run__plan__signed")
     cohort = tables.Cohort.objects.select_related("round__run__plan").defer(*heavy).filter(
         rid=rid, round__participations__institution_id=identity.institution_id
+    ).first() or tables.Cohort.objects.select_related("run__plan").filter(
+        rid=rid, run__seats__institution_id=identity.institution_id
     ).first()
     if cohort is None:
         raise NotFound(expected="a cohort of this bank", got=rid[:64])
@@ -161,13 +163,20 @@ def hear(*, identity: AgentIdentity, cohort: tables.Cohort, statement: Signed) -
     """
     if statement.document.get("type") == "masked_input":
         raise Malformed(expected="the masked vector by POST updates or uploads", got="its document alone")
-    hold_run(cohort.round.run_id)
+    round_ = round_of(cohort)
+    hold_run(round_.run_id)
     now_is = tables.Cohort.objects.filter(pk=cohort.pk).values_list("stage", "round__state")
-    cohort.stage, cohort.round.state = now_is.get()
+    cohort.stage, round_.state = now_is.get()
     if not _is_known(cohort, identity, statement):
         collector = take(cohort, identity, statement)
-        (hint_after_commit if collector.is_complete else _announce)(cohort.round.run)
+        (hint_after_commit if collector.is_complete else _announce)(round_.run)
         transaction.on_commit(lambda: crashing.reached("cohort:heard"))
+
+
+def round_of(cohort: tables.Cohort) -> Round:
+    """The round of a cohort that is known to have one."""
+    assert cohort.round is not None
+    return cohort.round
 
 
 def _announce(run: Run) -> None:
@@ -188,7 +197,7 @@ def close_stage(*, cohort: tables.Cohort) -> bool:
     The last stage ends with its round (``close_round``).
     """
     was = cohort.stage
-    round_ = lock_round(cohort.round)
+    round_ = lock_round(round_of(cohort))
     fresh = tables.Cohort.objects.get(pk=cohort.pk)
     if fresh.stage != was or was == CohortStage.UNMASK or round_.state != RoundState.OPEN:
         return False

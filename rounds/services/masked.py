@@ -57,13 +57,20 @@ def take_masked(identity: AgentIdentity, participation: Participation, manifest:
     if manifest.masked is not None:
         cohort = _cohort(participation, parse(MaskedInput, manifest.masked.document))
         take(cohort, identity, manifest.masked)
-        if not cohort.round.only_counts:
+        if not participation.round.only_counts:
             book_masked(participation.round, participation.institution, cohort.rid)
 
 
 def take(cohort: Cohort, identity: AgentIdentity, statement: Signed) -> Collector:
     """Judge a word and keep it, in the caller's transaction that holds the run. Returns what the cohort is afterwards."""
-    if cohort.stage not in COHORT_LIVE or cohort.round.state != RoundState.OPEN:
+    if cohort.round is None or cohort.round.state != RoundState.OPEN:
+        raise StageClosed(expected="a cohort that is under way", got=f"one that is {cohort.stage}")
+    return keep_word(cohort, identity, statement)
+
+
+def keep_word(cohort: Cohort, identity: AgentIdentity, statement: Signed) -> Collector:
+    """The same for any cohort; whether its round or run goes on is the caller's question."""
+    if cohort.stage not in COHORT_LIVE:
         raise StageClosed(expected="a cohort that is under way", got=f"one that is {cohort.stage}")
     if statement.signature.key != identity.key_fingerprint:
         raise SignatureInvalid(expected="the key that signed the request", got=statement.signature.key[:16])

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 from django.db import transaction
 
 from audit.selectors import epoch
 from clientagent.wire.canonical import digest_of
 from clientagent.wire.errors import Refusal
-from clientagent.wire.masking import update_segments
+from clientagent.wire.masking import array_reader, open_sum, opened_statistics, remaining_masks, update_segments
 from clientagent.wire.messages import PreprocessingSpec, RosterEntry, RunManifest, StatisticsReport
 from clientagent.wire.plan import Plan as PlanSchema
 from clientagent.wire.privacy.institution import FIRST_ADAPTIVE_CLIP, adapts, institution_terms
@@ -21,11 +22,12 @@ from clientagent.wire.tensors import Layout
 from clientagent.wire.weights import initial_blocks, layout_of
 from institutions.portal_key import portal_key
 from rounds import crashing, live
-from rounds.algorithms.preprocessing import pool_statistics
+from rounds.algorithms.preprocessing import pool_statistics, pool_sums
 from rounds.algorithms.weighting import capped_shares
 from rounds.clock import now, utc
-from rounds.lifecycle import RunEvent
+from rounds.lifecycle import CohortStage, RunEvent
 from rounds.models import Blob, ModelVersion, Run, Seat
+from rounds.selectors.cohorts import collector_of
 from rounds.services.bank_privacy import clip_said
 from rounds.services.moves import move_run, record
 from rounds.services.opening import open_round
@@ -72,8 +74,13 @@ def begin_run(*, run: Run) -> None:
 def _prepare(run: Run) -> _Prepared:
     plan = run.plan.document
     seats = list(run.seats.filter(state=Seat.State.COUNTED).select_related("institution", "key", "agent"))
-    reports = {seat.institution.slug: _report(seat) for seat in seats}
-    spec = pool_statistics(plan, [reports[slug] for slug in sorted(reports)])
+    if plan.masks_statistics:
+        spec, survivors = _preprocessing_under_masks(run)
+        seats = [seat for seat in seats if seat.institution.slug in survivors]
+        reports = {seat.institution.slug: _report(seat) for seat in seats}
+    else:
+        reports = {seat.institution.slug: _report(seat) for seat in seats}
+        spec = pool_statistics(plan, [reports[slug] for slug in sorted(reports)])
     weights = _weights(plan, reports)
     inputs = len(spec.input_names)
     layout = layout_of(plan, inputs)
@@ -90,6 +97,17 @@ def _prepare(run: Run) -> _Prepared:
         created_utc=utc(now()), epoch=epoch(),
     )
     return _Prepared(spec, manifest, reports, weights, digest, layout.file_bytes)
+
+
+def _preprocessing_under_masks(run: Run) -> tuple[PreprocessingSpec, list[str]]:
+    """What the cohort's opened sum comes to, and the banks that are in it. Raises what opening and pooling raise."""
+    collector, plan = collector_of(run.statistics_cohorts.get(stage=CohortStage.DONE)), run.plan.document
+    ring, banks = collector.cohort.ring, collector.survivors
+    sums = {place.segment.name: np.zeros(place.segment.values, np.int64) for place in ring.places}
+    readers = [array_reader(np.frombuffer(b"".join(blobs.read(collector.inputs[bank])), "<u4")) for bank in banks]
+    for block in open_sum(ring, readers, remaining_masks(collector)):
+        sums[block.segment.name][block.first : block.first + len(block.integers)] = block.integers
+    return pool_sums(plan, opened_statistics(plan, sums, banks=len(banks))), banks
 
 
 def _require_maskable(plan: PlanSchema, parameters: int, banks: int) -> None:
@@ -118,7 +136,7 @@ def _commit(run: Run, prepared: _Prepared) -> None:
         slug = seat.institution.slug
         if slug in prepared.weights:
             seat.state, seat.weight = Seat.State.SEATED, prepared.weights[slug]
-        elif seat.state in (Seat.State.INVITED, Seat.State.APPROVED):
+        elif seat.state in (Seat.State.INVITED, Seat.State.APPROVED, Seat.State.COUNTED):
             seat.state = Seat.State.ABSENT
         seat.save(update_fields=["state", "weight"])
     blob, _ = Blob.objects.get_or_create(digest=prepared.initial_digest, defaults={"bytes": prepared.initial_bytes})

@@ -10,7 +10,7 @@ from clientagent.wire.errors import IllegalMove, Malformed, NotFound, Statistics
 from clientagent.wire.messages import StatisticsReport, Unfit
 from clientagent.wire.signing import Signed
 from institutions.authentication import AgentIdentity
-from rounds.algorithms.reports import check_report
+from rounds.algorithms.reports import check_declaration, check_report
 from rounds.lifecycle import RunState
 from rounds.models import Receipt, Run, Seat
 from rounds.services.moves import actor_of_agent, hint_after_commit, record
@@ -28,7 +28,9 @@ def accept_statistics(*, identity: AgentIdentity, statement: Signed) -> Receipt:
     seat = _seat(identity, document.run)
     if receipt := earlier_receipt(identity, statement):
         return receipt
-    _require_asked(seat, document.plan_hash)
+    leaves_cohort = isinstance(document, Unfit) and seat.state == Seat.State.COUNTED and seat.run.plan.document.masks_statistics
+    if not (leaves_cohort and seat.run.state == RunState.PREPARING):
+        _require_asked(seat, document.plan_hash)
     if isinstance(document, StatisticsReport):
         kind, body = _note_report(seat, document, statement)
     else:
@@ -72,7 +74,10 @@ def _require_asked(seat: Seat, plan_hash: str) -> None:
 
 
 def _note_report(seat: Seat, report: StatisticsReport, statement: Signed) -> tuple[str, dict[str, Any]]:
-    check_report(seat.run.plan.document, report)
+    if seat.run.plan.document.masks_statistics:
+        check_declaration(report)
+    else:
+        check_report(seat.run.plan.document, report)
     if report.rows == 0:
         raise StatisticsInvalid(expected="at least one training row", got="none")
     seat.state, seat.rows, seat.reason = Seat.State.COUNTED, report.rows, ""

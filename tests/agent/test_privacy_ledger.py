@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +64,24 @@ def test_what_never_left_is_free_again_and_what_left_never_is(tmp_path):
     with pytest.raises(IllegalMove):
         ledger.release(RUN, release(1).release, reason="changed our mind")
     assert ledger.book.epsilon() > 0
+
+
+def _spend_on_agreeing(ledger: PrivacyLedger, statistics, *, runs: int) -> None:
+    for run in (f"{number:08x}{RUN[8:]}" for number in range(runs)):
+        ledger.allot(allotment(run).model_copy(update={"statistics": statistics}), budget=None)
+        ledger.reserve(run, statistics, budget=None)
+        ledger.commit(run, statistics.release)
+
+
+def test_a_bank_without_a_bound_declines_the_run_with_which_no_epsilon_could_be_stated(tmp_path):
+    """Each run that agrees on categories takes a tenth of delta; when delta is used up the agent says so and lives."""
+    ledger, event = a_ledger(tmp_path), an_event()
+    agreeing = an_event(release="c" * 64, base_digest=None, mechanism="gaussian", sampling_rate=1.0, steps=1, failure=event.delta / 10)
+    with pytest.raises(BudgetExceeded, match="chance of failure") as refused:
+        _spend_on_agreeing(ledger, agreeing, runs=20)
+    assert 8 <= len(ledger.book.runs) <= 10
+    assert "categories" in refused.value.action
+    assert math.isfinite(ledger.book.epsilon())
 
 
 def test_the_same_release_again_costs_nothing_more(tmp_path):

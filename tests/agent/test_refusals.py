@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -40,6 +41,20 @@ def test_a_plan_that_nobody_approved_waits_and_no_row_is_counted(portal, bank):
     portal.next_stage("statistics")
     run_agent(home, once=True)
     assert said(portal, "statistics_report") == []
+
+
+def test_an_agent_that_can_keep_nothing_lives_until_it_can(portal, bank):
+    """As on a full disk: neither the plan nor the note that it could not be kept can be written."""
+    home = bank(portal)
+    places = [home.path / "plans", home.path / "activity.json"]
+    places[0].write_text("not a folder")
+    (places[1] / "in the way").mkdir(parents=True)
+    run_agent(home, once=True)
+    assert said(portal, "decision") == []
+    shutil.rmtree(places[1])
+    places[0].unlink()
+    run_agent(home)
+    assert [word["decision"] for word in said(portal, "decision")] == ["approved"]
 
 
 def test_pending_is_said_once(portal, bank):

@@ -30,6 +30,7 @@ from clientagent.wire.plan import Plan
 from clientagent.wire.signing import Document, Signed, parse, sign_document
 from clientagent.wire.tensors import pack
 from clientagent.wire.weights import layout_of
+from tests.wire.speaking import statistics_word
 
 INSTANT = "2026-01-01T00:00:00Z"
 SPLIT = messages.SplitCounts(rows=20, loss_sum=10.0, bins=[(300, 10, 0), (700, 2, 8)])
@@ -136,6 +137,8 @@ class LightAgent:
             )
         else:
             word = self._report(asked)
+            if self.home.require_plan(asked.plan_hash).masks_statistics:
+                word = word.model_copy(update={"numeric": [], "categorical": []})
         return self.portal.statistics(asked.run, self._sign(word)).next
 
     def _report(self, asked: messages.StatisticsOrder) -> Document:
@@ -183,6 +186,8 @@ class LightAgent:
     def _on_cohort_notice(self, signed: Signed) -> messages.WorkAnswer | None:
         notice, key = self.portal.open(signed, CohortNotice), self.home.key
         self.portal.attend(notice.run)
+        if notice.round == 0:
+            return self._sum_statistics(notice)
         self.gate.pass_through(notice.stage)
         party = self._parties.get(notice.rid)
         match notice.stage:
@@ -202,6 +207,14 @@ class LightAgent:
                 said = party.answer
         self._parties[notice.rid] = party
         return self.portal.speak(notice.run, notice.rid, said)
+
+    def _sum_statistics(self, notice: CohortNotice) -> messages.WorkAnswer | None:
+        plan = self.home.require_plan(notice.manifest_digest)
+        asked = messages.StatisticsOrder(run=notice.run, plan_hash=plan.hash, deadline_utc=INSTANT)
+        said, words = statistics_word(self._parties, plan, self.home.key, notice, self._report(asked))
+        if words is None:
+            return self.portal.speak(notice.run, notice.rid, said)
+        return self.portal.masked_statistics(notice.run, notice.rid, said, words).next
 
     def _masked(self, notice: CohortNotice, party: Party) -> messages.WorkAnswer | None:
         ready, order, plain = self._plain[notice.run, notice.round, notice.attempt]

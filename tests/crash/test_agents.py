@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -16,17 +17,18 @@ from rounds.rehearsal.faults import SECURE_PHASES, Fault
 from tests.crash.journeys import ONCE
 from tests.crash.real import TRAINED, RealScratch
 from tests.crash.scratch import MASKED
+from tests.services import Postgres, Redis
 
 pytestmark = pytest.mark.slow
 KINDS = {"trained": TRAINED, "masked": {**TRAINED, **MASKED}}
 SECURE_INSTANTS = [name for name in INSTANTS if name.rpartition(":")[2] in COHORT_STATEMENTS]
 
 
-@pytest.fixture(scope="module")
-def trained() -> Iterator[RealScratch]:
+@contextmanager
+def opened(**services: str) -> Iterator[RealScratch]:
     """A portal, three real agents, and the model that an undisturbed run ends in."""
     with tempfile.TemporaryDirectory(prefix="fedportal-agents-") as folder:
-        scratch = RealScratch(Path(folder))
+        scratch = RealScratch(Path(folder), **services)
         try:
             scratch.open()
             for name, kind in KINDS.items():
@@ -34,6 +36,19 @@ def trained() -> Iterator[RealScratch]:
             yield scratch
         finally:
             scratch.close()
+
+
+@pytest.fixture(scope="module")
+def trained() -> Iterator[RealScratch]:
+    with opened() as scratch:
+        yield scratch
+
+
+@pytest.fixture(scope="module")
+def trained_apart(postgres: Postgres, redis: Redis) -> Iterator[RealScratch]:
+    """With a web process and a worker, on PostgreSQL and Redis."""
+    with opened(database=postgres.database("agents"), redis=redis.url) as scratch:
+        yield scratch
 
 
 def ends_as_undisturbed(scratch: RealScratch, kind: str = "trained") -> None:
@@ -66,10 +81,21 @@ def test_an_agent_dies_at_every_stage_and_instant_of_a_cohort(trained):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agents_and_portal_die_at_random_instants(trained, seed):
+    dies_at_random(trained, seed)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("seed", range(100, 102))
+def test_agents_web_and_worker_die_at_random_instants(trained_apart, seed):
+    """Real agents tell of their progress, which races with what is accepted."""
+    dies_at_random(trained_apart, seed)
+
+
+def dies_at_random(trained: RealScratch, seed: int) -> None:
     rng, over = np.random.default_rng(seed), threading.Event()
     trained.stop_agents()
     trained.start_agents()
-    victims = [lambda: trained.kill_agent("north"), lambda: trained.kill_agent("east"), trained.web.kill]
+    victims = [lambda: trained.kill_agent("north"), lambda: trained.kill_agent("east"), *(one.kill for one in trained.services)]
 
     def kill() -> None:
         for victim in rng.permutation(len(victims)):

@@ -12,6 +12,8 @@ from django.http import HttpResponse
 from clientagent.training.compression import compress
 from clientagent.wire import messages
 from clientagent.wire.canonical import canonical, sha256_hex
+from clientagent.wire.cohort_orders import CohortNotice
+from clientagent.wire.masking import Party
 from clientagent.wire.plan import Plan, parse_plan
 from clientagent.wire.signing import Document, Signed, sign_document
 from clientagent.wire.strategies import STEPS_COUNT, steps_of, uplink_layout
@@ -22,6 +24,7 @@ from rounds.engine import steps
 from rounds.models import Project, Run
 from rounds.storage import blobs
 from tests.cast import Bank
+from tests.wire.speaking import statistics_word
 
 API = "/api/v1"
 INSTANT = "2026-01-01T00:00:00Z"
@@ -49,6 +52,7 @@ class ScriptedBank:
     plan: Plan
     rows: int = 100
     heads: dict[str, str] = field(default_factory=dict)
+    parties: dict[str, Party] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -83,7 +87,21 @@ class ScriptedBank:
         return messages.StatisticsReport(**{**values, **changes})
 
     def count(self, run: Run) -> HttpResponse:
-        return self.post("statistics", self.report(run))
+        hidden = {"numeric": [], "categorical": []} if self.plan.masks_statistics else {}
+        return self.post("statistics", self.report(run, **hidden))
+
+    def sum_statistics(self, run: Run) -> HttpResponse | None:
+        """What the cohort that sums statistics asks of this bank, answered."""
+        document = self.work()
+        if document is None or document["type"] != "cohort_notice":
+            return None
+        notice = CohortNotice.model_validate(document)
+        word, words = statistics_word(self.parties, self.plan, self.bank.key, notice, self.report(run))
+        if words is None:
+            return self.bank.post(f"{API}/cohorts/{notice.rid}/messages", canonical(word))
+        head = canonical(word)
+        body = len(head).to_bytes(4, "big") + head + words
+        return self.bank.post(f"{API}/cohorts/{notice.rid}/vector", body, content_type="application/vnd.fedportal.update")
 
     def difference(self, run: Run, seed: int) -> Array:
         parameters = uplink_layout(self.plan, run.inputs).parameters
@@ -159,7 +177,13 @@ class Federation:
         self.advance()
         for bank in self.banks:
             assert bank.count(self.run).status_code == 200
-        return self.advance()
+        run = self.advance()
+        while run.state == "preparing":  # under masks: a word of each bank in each stage
+            answers = [bank.sum_statistics(self.run) for bank in self.banks]
+            assert all(answer.status_code in (200, 204) for answer in answers if answer), [a.content for a in answers if a]
+            assert any(answers)
+            run = self.advance()
+        return run
 
     def round(self, *, seed: int = 0, banks: list[ScriptedBank] | None = None) -> Run:
         for i, bank in enumerate(banks or self.banks):

@@ -24,14 +24,24 @@ from clientagent.wire.masking.releases import require_single_opening
 from clientagent.wire.masking.ring import Ring, Words
 from clientagent.wire.masking.rotation import Rotation
 from clientagent.wire.masking.shares import clip_of, noised
+from clientagent.wire.masking.summaries import (
+    CategoriesSum,
+    NumberSum,
+    StatisticsSum,
+    most_rows_for,
+    most_rows_offered,
+    opened_statistics,
+    statistics_integers,
+    statistics_segments,
+)
 from clientagent.wire.masking.tallies import count_segments, evaluation_integers, evaluation_segments, pooled_evaluation
-from clientagent.wire.masking.terms import Base, cohort_terms
+from clientagent.wire.masking.terms import Base, cohort_terms, statistics_member, statistics_terms
 
 __all__ = [
-    "Base", "Cohort", "Collector", "Mask", "Party", "Quantised", "Ring", "Rotation", "Stage", "SumBlock", "UPDATE",
-    "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "clip_of", "cohort_segments", "cohort_terms",
-    "count_segments", "counts", "dequantise",
-    "evaluation_integers", "evaluation_segments", "fewest_in_sum", "file_reader", "is_counted", "is_rotated", "noised", "open_sum",
-    "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "rotated_bound",
-    "threshold_for", "update_segments",
+    "Base", "CategoriesSum", "Cohort", "Collector", "Mask", "NumberSum", "Party", "Quantised", "Ring", "Rotation", "Stage",
+    "StatisticsSum", "SumBlock", "UPDATE", "UPDATE_BOUND", "Words", "array_reader", "bound_offered", "clip_of", "cohort_segments",
+    "cohort_terms", "count_segments", "counts", "dequantise", "evaluation_integers", "evaluation_segments", "fewest_in_sum",
+    "file_reader", "is_counted", "is_rotated", "most_rows_for", "most_rows_offered", "noised", "open_sum", "opened_statistics",
+    "pooled_evaluation", "quantise", "reals", "remaining_masks", "require_single_opening", "rotated_bound", "statistics_integers",
+    "statistics_member", "statistics_segments", "statistics_terms", "threshold_for", "update_segments",
 ]

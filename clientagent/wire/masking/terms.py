@@ -50,6 +50,33 @@ def cohort_terms(
     })
 
 
+def statistics_terms(*, plan: Plan, run: str, cohort: int, members: Sequence[CohortMember], segments: Sequence[Segment]) -> CohortTerms:
+    """Terms of a cohort that sums statistics: before there is a manifest its members name their own keys, and the plan is their base.
+
+    Raises ``CohortMismatch`` for a bank that does not take part in the plan and ``CohortTooSmall`` below ``min_cohort``.
+    """
+    rules = _rules(plan)
+    if len(members) < max(rules.min_cohort, plan.privacy.min_banks):
+        raise CohortTooSmall(expected=f"{max(rules.min_cohort, plan.privacy.min_banks)} banks", got=f"{len(members)}")
+    if strangers := {member.institution for member in members} - set(plan.participants):
+        raise CohortMismatch(expected="participants of the plan", got=", ".join(sorted(strangers)))
+    return parse(CohortTerms, {
+        "type": "cohort_terms", "purpose": "statistics", "project": plan.project, "run": run, "round": 0, "attempt": 1,
+        "cohort": cohort, "manifest_digest": plan.hash, "threshold": threshold_for(rules.threshold, len(members)),
+        "members": [
+            statistics_member(plan, institution=one.institution, agent_id=one.agent_id, public_key=one.public_key)
+            for one in sorted(members, key=lambda member: member.institution)
+        ],
+        "min_cohort": rules.min_cohort,
+        "weighting": plan.strategy.weighting, "segments": list(segments),
+    })
+
+
+def statistics_member(plan: Plan, *, institution: str, agent_id: str, public_key: str) -> CohortMember:
+    """A bank in a cohort that sums statistics."""
+    return CohortMember(institution=institution, agent_id=agent_id, public_key=public_key, base_number=0, base_digest=plan.hash)
+
+
 def _rules(plan: Plan) -> SecureAggregation:
     if plan.privacy.secure_aggregation is None:
         raise CohortMismatch(expected="a plan with secure aggregation", got="one without")

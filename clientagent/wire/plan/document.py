@@ -85,6 +85,11 @@ class Plan(Part):
         return self.privacy.record_dp is not None and self.privacy.record_dp.statistics > 0
 
     @property
+    def masks_statistics(self) -> bool:
+        """Whether the statistics stage sums under masks: its parts are sums. Cells that each bank chooses for itself are not."""
+        return self.privacy.secure_aggregation is not None and self.numeric_method == "zscore"
+
+    @property
     def quorum_share(self) -> float:
         if self.schedule.quorum != "auto":
             return float(self.schedule.quorum)

@@ -7,6 +7,7 @@ counts as spent: a crash can make a release look unspent that is not, never the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -248,7 +249,7 @@ def summed_delta(stated: Iterable[float], unit: Unit) -> float:
 
 
 def require_within(book: Book, allotted: Allotted, budget: float | None) -> None:
-    """Raises ``BudgetExceeded`` where the run costs more than its plan says, or all runs more than the bank allows."""
+    """Raises ``BudgetExceeded`` where the run costs more than its plan says, all runs more than the bank allows, or no epsilon holds."""
     own = epsilon_of(allotted.spending, allotted.delta)
     if own > allotted.epsilon * ROUNDING:
         raise BudgetExceeded(expected=f"a run of epsilon {allotted.epsilon:g} at most", got=f"{own:.4g}")
@@ -256,6 +257,17 @@ def require_within(book: Book, allotted: Allotted, budget: float | None) -> None
         raise BudgetExceeded(
             expected=f"an epsilon of at most {budget:g} for {_whom(allotted.update)}",
             got=f"{total:.4g} with this run, {book.epsilon_with():.4g} without it",
+        )
+    _require_finite(book, allotted)
+
+
+def _require_finite(book: Book, allotted: Allotted) -> None:
+    """Without a bound of the bank's own there still is this one: where failures have used up delta, no epsilon can be stated."""
+    failure, delta = plus(book.promised, allotted.spending).failure, book.delta_with(allotted)
+    if failure and math.isinf(book.epsilon_with(allotted)):
+        raise BudgetExceeded(
+            expected=f"a chance of failure below delta {delta:g} for {_whom(allotted.update)}", got=f"{failure:.3g} with this run",
+            action="Ask for a plan that lists its categories: agreeing on them takes a tenth of delta in every run.",
         )
 
 
