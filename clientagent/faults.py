@@ -3,8 +3,8 @@
 The variable holds a JSON list of ``{"round": n | "all", "phase": "pulled" | "training" | "uploading" | ..., "action": ...}``:
 ``drop`` leaves for the rest of the round without a word, ``kill`` ends this process with SIGKILL (once for each round, so
 that the restart goes on), ``slow`` makes the phase take ten times as long, ``flip`` sends the update times minus ten.
-``kill`` also takes the instants of ``INSTANTS`` for its phase (with round ``all``): where what the bank said is on disk but not
-sent, or answered but the receipt not kept.
+``kill`` also takes the instants of ``INSTANTS`` for its phase: where what the bank said is on disk but not sent, or answered but
+the receipt not kept; with round ``all`` at the first such statement of any round.
 """
 
 from __future__ import annotations
@@ -86,10 +86,11 @@ class Faults:
         if "slow" in actions and phase != "uploading":
             time.sleep((SLOWNESS - 1) * took)
 
-    def reached(self, instant: str) -> None:
-        """One instant between a statement's file, its sending and its receipt."""
-        if any(fault.phase == instant and fault.action == "kill" for fault in self._faults):
-            self._die_once(0, instant.replace(":", "-"))
+    def reached(self, instant: str, round_number: int | None = None) -> None:
+        """One instant between a statement's file, its sending and its receipt; 0 is the cohort that sums statistics."""
+        for fault in self._faults:
+            if fault.phase == instant and fault.action == "kill" and fault.round in ("all", round_number):
+                self._die_once(0 if fault.round == "all" else fault.round, instant.replace(":", "-"))
 
     def factor(self, round_number: int) -> float:
         """What the update is multiplied by."""

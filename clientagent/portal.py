@@ -65,7 +65,7 @@ def enrol(transport: Transport, request: EnrolmentRequest) -> Signed:
 class Portal:
     """The portal as this bank's agent sees it."""
 
-    def __init__(self, transport: Transport, home: Home, *, reached: Callable[[str], None] = lambda instant: None) -> None:
+    def __init__(self, transport: Transport, home: Home, *, reached: Callable[[str, int | None], None] = lambda *_: None) -> None:
         """``reached`` hears of instants at which a rehearsal may end this process."""
         identity = home.require_identity()
         self.transport = transport
@@ -166,12 +166,12 @@ class Portal:
     def ready(self, run: str, ready: Signed) -> ReceiptAnswer:
         return self._state("ready", ready, run=run)
 
-    def speak(self, run: str, rid: str, word: Signed) -> WorkAnswer | None:
-        """Our word in a cohort; the next piece of work, if there is one already."""
+    def speak(self, run: str, rid: str, word: Signed, *, round_number: int = 0) -> WorkAnswer | None:
+        """Our word in a cohort of this round; the next piece of work, if there is one already."""
         seen, kind = self._seen(run), word.document.get("type")
-        self._reached(f"sending:{kind}")
+        self._reached(f"sending:{kind}", round_number)
         response = self.transport.exchange("POST", f"cohorts/{rid}/messages", body=canonical(word), seen=seen)
-        self._reached(f"answered:{kind}")
+        self._reached(f"answered:{kind}", round_number)
         if response.status_code == 204:
             return None
         answer = parse(WorkAnswer, json_of(response))
@@ -264,10 +264,10 @@ class Portal:
         self, path: str, body: bytes, content_type: str, statement: Signed, run: str | None
     ) -> ReceiptAnswer:
         """Send a statement; its receipt is verified and kept before anything else happens, and the heads are checked."""
-        seen, kind = self._seen(run), statement.document.get("type")
-        self._reached(f"sending:{kind}")
+        seen, kind, number = self._seen(run), statement.document.get("type"), statement.document.get("round")
+        self._reached(f"sending:{kind}", number)
         response = self.transport.exchange("POST", path, body=body, content_type=content_type, seen=seen)
-        self._reached(f"answered:{kind}")
+        self._reached(f"answered:{kind}", number)
         answer = parse(ReceiptAnswer, json_of(response))
         receipt = self._open(answer.receipt, Receipt)
         check_receipt(receipt, statement, self.identity.institution)

@@ -235,7 +235,9 @@ class Worker:
             seat = Seat(self._home, terms_of(self._home, self._portal, asked), order, work)
             word = word_of(seat, notice)
             passing += [*ON_THE_WAY, StageClosed]
-            return self._send(order, work).next if notice.stage == "masked" else self._portal.speak(order.run, notice.rid, word)
+            if notice.stage == "masked":
+                return self._send(order, work).next
+            return self._portal.speak(order.run, notice.rid, word, round_number=order.round)
 
     # ------------------------------------------------------------------- closing
     def _state(self, order: WorkOrder, statement: Signed) -> ReceiptAnswer:

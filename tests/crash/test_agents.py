@@ -71,7 +71,8 @@ def test_an_agent_dies_at_every_phase_and_instant(trained):
 
 
 def test_an_agent_dies_at_every_stage_and_instant_of_a_cohort(trained):
-    deaths = [Fault("north", "all", instant, "kill") for instant in SECURE_INSTANTS]
+    deaths = [Fault("north", "all", instant, "kill") for instant in SECURE_INSTANTS]  # most: while statistics are summed
+    deaths += [Fault("south", "1", instant, "kill") for instant in SECURE_INSTANTS]
     deaths += [Fault(bank, str(n), phase, "kill") for bank in ("north", "south") for n in (1, 2) for phase in SECURE_PHASES]
     trained.stop_agents()
     trained.start_agents(deaths)
