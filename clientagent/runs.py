@@ -210,6 +210,11 @@ class RunFolder:
     def statistics_parties(self) -> list[Path]:
         return sorted(self.path.glob("statistics-cohort-*.json"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
 
+    def forget_statistics(self) -> None:
+        """Drop what statistics were masked from, and with: the run's manifest says what came of them."""
+        for path in (self.plain_statistics, *self.statistics_parties()):
+            path.unlink(missing_ok=True)
+
     @property
     def privacy_path(self) -> Path:
         """Keys of releases, and a noised count that stays here."""

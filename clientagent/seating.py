@@ -37,6 +37,7 @@ def pinned_manifest(home: Home, portal: Portal, run: str, manifest_digest: str) 
         manifest = portal.open(answer.manifest, RunManifest)
         check_manifest(home, portal.identity, folder, run, answer, manifest)
         folder.pin(answer)
+        folder.forget_statistics()
         return answer, manifest
     _require([("manifest digest", answer.manifest.digest, manifest_digest)])
     return answer, parse(RunManifest, answer.manifest.document)

@@ -16,7 +16,7 @@ from clientagent.faults import COHORT_STATEMENTS, INSTANTS, Phase
 from rounds.rehearsal.faults import SECURE_PHASES, Fault
 from tests.crash.journeys import ONCE
 from tests.crash.real import TRAINED, RealScratch
-from tests.crash.scratch import MASKED
+from tests.crash.scratch import MASKED, SLUGS
 from tests.services import Postgres, Redis
 
 pytestmark = pytest.mark.slow
@@ -78,6 +78,8 @@ def test_an_agent_dies_at_every_stage_and_instant_of_a_cohort(trained):
     trained.start_agents(deaths)
     ends_as_undisturbed(trained, "masked")
     assert len(trained.deaths_of_agents) == len(deaths)
+    kept = [path.name for slug in SLUGS for path in trained.home(slug).path.glob("runs/*/statistics-*")]
+    assert kept == []  # what statistics were masked with is gone once the run has begun
 
 
 @pytest.mark.parametrize("seed", range(3))
