@@ -96,6 +96,12 @@ PLAIN: dict[str, dict[str, Any]] = {
             answers={"200": ("heard; the next work", _json(WorkAnswer)), "204": ("heard; no work yet", None)},
         )
     },
+    "/api/v1/cohorts/{rid}/vector": {
+        "post": _operation(
+            "send_vector", "Statistics under a mask: a 4-byte big-endian length, the signed document, the ring's words.",
+            parameters=[_parameter("rid", "path", "string")], body=UPDATE, answers={"200": ("received", _json(ReceiptAnswer))},
+        )
+    },
     "/api/v1/uploads/{upload_id}/parts/{number}": {
         "put": _operation(
             "send_part", "One numbered part of at most 8 MiB.",

@@ -45,6 +45,8 @@ class Sent:
     holds: bool
     agent_key: str = ""
     costs: list[Cost] = field(default_factory=list)
+    is_masked_sum: bool = False
+    """A share of a masked sum that is no update: a bank's statistics."""
 
     @property
     def is_smaller(self) -> bool:
@@ -100,7 +102,8 @@ def _sent(row: Receipt, entry: Entry | None, releases: list[PrivacyRelease]) -> 
     said = row.signed["document"]
     holds = entry is not None and entry.hash == said["entry_hash"]
     if entry is None or entry.kind not in UPDATES:
-        return Sent(row, said, None, holds, "", _costs(row, None, releases))
+        is_masked = entry is not None and entry.kind == "statistics_masked"
+        return Sent(row, said, None, holds, "", _costs(row, None, releases), is_masked)
     manifest = parse(UpdateManifest, entry.body["manifest"]["document"])
     same = entry.body["update_digest"] == said["update_digest"] == manifest.update_digest
     key = entry.body["manifest"]["signature"]["key"]

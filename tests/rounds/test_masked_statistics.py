@@ -80,6 +80,14 @@ def test_the_preprocessing_is_that_of_the_banks_together_and_no_bank_was_seen(fi
     assert Receipt.objects.filter(run=five.run, subject="statistics").count() == 10
 
 
+def test_a_receipt_says_what_left_under_a_mask_and_what_did_not(five, admin):
+    talk(declared(five))
+    rows, masked = Receipt.objects.filter(run=five.run, institution__slug=five.banks[0].slug, subject="statistics").order_by("at")
+    words = "only the sum over the banks can be opened"
+    assert words in browser(admin).get(f"/receipts/{masked.pk}/").content.decode()
+    assert words not in browser(admin).get(f"/receipts/{rows.pk}/").content.decode()
+
+
 def test_statistics_in_the_clear_are_refused_under_masks(five):
     for bank in five.banks:
         bank.decide()
