@@ -25,6 +25,7 @@ from clientagent.wire.messages import (
     PreprocessingSpec,
     StatisticsReport,
 )
+from clientagent.wire.messages.preprocessing import AnyCategorical, AnyNumeric
 from clientagent.wire.plan import Feature, Plan, as_text
 from rounds.algorithms import numbers
 from rounds.algorithms.cells import Counts
@@ -71,14 +72,7 @@ def pool_statistics(plan: Plan, reports: Sequence[StatisticsReport]) -> Preproce
         _pool_categorical(plan, feature, parts)
         for feature, *parts in zip(features, *(report.categorical for report in ordered), strict=True)
     ]
-    spec = PreprocessingSpec(
-        plan_hash=plan.hash,
-        numeric=[number for number in pooled if number],
-        categorical=[category for category in categories if category],
-    )
-    if not spec.input_names:
-        raise StatisticsInvalid(expected=f"a feature that at least {plan.privacy.min_banks} banks hold", got="none")
-    return spec
+    return _spec_of(plan, pooled, categories)
 
 
 def pool_sums(plan: Plan, sums: StatisticsSum) -> PreprocessingSpec:
@@ -86,9 +80,14 @@ def pool_sums(plan: Plan, sums: StatisticsSum) -> PreprocessingSpec:
     numbers_found = [_number_of(plan, number) for number in sums.numbers]
     features = [feature for feature in plan.features if feature.kind == "categorical"]
     categories = [_category_of(plan, feature, one) for feature, one in zip(features, sums.categories, strict=True)]
+    return _spec_of(plan, numbers_found, categories)
+
+
+def _spec_of(plan: Plan, found: Sequence[AnyNumeric | None], categories: Sequence[AnyCategorical | None]) -> PreprocessingSpec:
+    """Without the features that too few banks hold. Raises ``StatisticsInvalid`` where none is left."""
     spec = PreprocessingSpec(
         plan_hash=plan.hash,
-        numeric=[number for number in numbers_found if number],
+        numeric=[number for number in found if number],
         categorical=[category for category in categories if category],
     )
     if not spec.input_names:

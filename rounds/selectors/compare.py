@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from clientagent.wire.plan import Plan
 from rounds.figures import palette
-from rounds.forms.effects import flat
+from rounds.forms.differences import flat
 from rounds.models import ModelVersion, Project, Round, Update
 from rounds.selectors.evaluation import Holder, scores_of
 from rounds.selectors.scope import Audience, version_for

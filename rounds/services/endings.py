@@ -16,21 +16,31 @@ from rounds.services.pooling import pool_version
 from rounds.services.registry import register
 
 
+def _abandoned(round_: Round, was: RoundState, reason: str) -> bool:
+    if round_.state != was or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+        return False
+    record(round_.run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
+    return True
+
+
+def _pause(run: Run, reason: str) -> None:
+    move_run(run, RunEvent.PAUSE, reason=reason)
+    record(run, "run_paused", {"reason": reason})
+
+
 @transaction.atomic(durable=True)
 def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
     """Give up an attempt and open the next one; after ``attempts`` the run pauses and says why."""
     round_ = lock_round(round_)
-    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+    if not _abandoned(round_, RoundState.OPEN, reason):
         return False
     run = round_.run
     if not run.is_async:
         round_.participations.filter(phase__in=WORKING).update(phase=Phase.DROPPED)
-    record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
     if run.state != RunState.RUNNING or round_.only_counts:
         pass  # a stopped run opens nothing, and the result does not wait for a second closing evaluation
     elif round_.attempt >= attempts:
-        move_run(run, RunEvent.PAUSE, reason=reason)
-        record(run, "run_paused", {"reason": reason})
+        _pause(run, reason)
     else:
         open_round(run=run, number=round_.number, attempt=round_.attempt + 1, base=round_.base)
     hint_after_commit(run)
@@ -41,13 +51,11 @@ def abandon_round(*, round_: Round, reason: str, attempts: int = 3) -> bool:
 def give_up_round(*, round_: Round, reason: str) -> bool:
     """No version can come of a closed round: it is abandoned, and the run pauses until a person has decided."""
     round_ = lock_round(round_)
-    if round_.state != RoundState.AGGREGATING or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+    if not _abandoned(round_, RoundState.AGGREGATING, reason):
         return False
     run = round_.run
-    record(run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
     if run.state == RunState.RUNNING and not round_.only_counts:
-        move_run(run, RunEvent.PAUSE, reason=reason)
-        record(run, "run_paused", {"reason": reason})
+        _pause(run, reason)
     hint_after_commit(run)
     return True
 
@@ -56,9 +64,8 @@ def give_up_round(*, round_: Round, reason: str) -> bool:
 def end_early(*, round_: Round, reason: str) -> bool:
     """Async: no more updates can come. The open buffer is given up and the last version is evaluated."""
     round_ = lock_round(round_)
-    if round_.state != RoundState.OPEN or not move_round(round_, RoundEvent.ABANDON, reason=reason):
+    if not _abandoned(round_, RoundState.OPEN, reason):
         return False
-    record(round_.run, "round_abandoned", {"round": round_.number, "attempt": round_.attempt, "reason": reason})
     begin_closing(round_.run)
     hint_after_commit(round_.run)
     return True

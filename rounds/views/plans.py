@@ -16,7 +16,8 @@ from institutions.models import Role
 from institutions.permissions import institution_of, require_role
 from rounds import services
 from rounds.forms import plan as plan_form
-from rounds.forms.effects import by_heading, differences, effects_of
+from rounds.forms.differences import differences
+from rounds.forms.effects import by_heading, effects_of
 from rounds.forms.fields import shown
 from rounds.forms.pace import pace_of
 from rounds.forms.plan import PlanForm

@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from rounds.api import hot
 from tests.cast import Bank, make_bank
 from tests.rounds.scripted import Federation, make_federation
+
+
+@pytest.fixture
+def nobody_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For banks that speak one after the other: an answer that waits for the next bank's word would wait in vain."""
+    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from clientagent.wire.privacy.institution import (
     noisy_share_within,
 )
 from clientagent.wire.privacy.stream import Stream
-from rounds.api import hot
 from rounds.engine import aggregation
 from rounds.exports import downloads
 from rounds.models import ModelVersion, PrivacyRelease, Round
@@ -30,17 +29,13 @@ from rounds.services.updates import layout_for
 from tests.cast import browser, make_bank
 from tests.rounds.scripted import Federation, make_federation, plan_document
 
+pytestmark = pytest.mark.usefixtures("nobody_lingers")
+
 BANKS = 50
 ADAPTIVE = {
     "privacy": {"institution_dp": {"epsilon": 8.0, "clip": "adaptive"}}, "strategy": {"weighting": "equal"},
     "schedule": {"rounds": 2, "select": "last"}, "evaluation": {"every": 0},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def nobody_lingers(monkeypatch):
-    """An answer does not wait for the next order: with fifty banks, one after the other, that takes long."""
-    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from clientagent.wire.errors import LedgerBroken
 from clientagent.wire.masking import dequantise
 from clientagent.wire.privacy.institution import institution_terms
 from clientagent.wire.tensors import unpack
-from rounds.api import hot
 from rounds.exports.downloads import history
 from rounds.forms.effects import effects_of
 from rounds.models import Cohort, PrivacyAccount, PrivacyRelease, Round
@@ -30,15 +29,12 @@ from tests.rounds.masked import finish_masked, masked, ready, talk
 from tests.rounds.scripted import Federation, make_federation, weights_of
 from tests.rounds.test_masked_history import tell
 
+pytestmark = pytest.mark.usefixtures("nobody_lingers")
+
 SHARED: dict[str, Any] = {
     "privacy": {"institution_dp": {"epsilon": 8.0, "clip": 0.5}, "secure_aggregation": {"threshold": 0.6, "min_cohort": 3}},
     "strategy": {"weighting": "equal"},
 }
-
-
-@pytest.fixture(autouse=True)
-def nobody_lingers(monkeypatch):
-    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from clientagent.wire.masking import dequantise
 from clientagent.wire.messages import UploadRequest, WorkRefusal
 from clientagent.wire.tensors import unpack
 from rounds import services
-from rounds.api import hot
 from rounds.lifecycle import Phase
 from rounds.models import Cohort, CohortMessage, Participation, Update
 from rounds.services.updates import layout_for
@@ -25,18 +24,14 @@ from tests.cast import browser, make_bank
 from tests.rounds.masked import masked, ready, talk
 from tests.rounds.scripted import API, SPLIT, Federation, make_federation, weights_of
 
+pytestmark = pytest.mark.usefixtures("nobody_lingers")
+
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
 
 
 def slowly(stage: str) -> Any:
     """The same rule as in the other stages."""
     return pytest.param(stage, marks=pytest.mark.slow)
-
-
-@pytest.fixture(autouse=True)
-def nobody_lingers(monkeypatch):
-    """These banks speak one after the other: an answer that waits for the next bank's word would wait in vain."""
-    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from clientagent.wire.cohort_orders import UpdateReady
 from clientagent.wire.messages import EvaluationCounts, EvaluationReport, SplitCounts
 from clientagent.wire.metrics import from_sparse
 from rounds import services
-from rounds.api import hot
 from rounds.engine.aggregation import aggregate_round
 from rounds.exports.downloads import history
 from rounds.forms.effects import effects_of
@@ -26,16 +25,13 @@ from tests.cast import browser, make_bank
 from tests.rounds.masked import finish_masked, masked, ready, talk
 from tests.rounds.scripted import Federation, make_federation
 
+pytestmark = pytest.mark.usefixtures("nobody_lingers")
+
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
 COUNTS = {
     "north": [(100, 9, 1), (700, 2, 8)], "south": [(300, 15, 0), (702, 1, 4)], "east": [(101, 20, 0)], "west": [(650, 10, 10)],
 }  # fmt: skip
 THREE = ["north", "south", "east"]
-
-
-@pytest.fixture(autouse=True)
-def nobody_lingers(monkeypatch):
-    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 def federation_of(banks: list[Any], admin: Any, *, rounds: int) -> Federation:

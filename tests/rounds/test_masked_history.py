@@ -17,7 +17,6 @@ from clientagent.wire.messages import PlanDocument, RunManifest
 from clientagent.wire.plan import parse_plan
 from clientagent.wire.signing import parse
 from rounds import services
-from rounds.api import hot
 from rounds.clock import now
 from rounds.exports.downloads import history
 from rounds.models import Cohort
@@ -27,8 +26,7 @@ from tests.rounds.scripted import make_federation
 
 
 @pytest.fixture
-def file(north, south, east, admin, monkeypatch) -> dict[str, Any]:
-    monkeypatch.setattr(hot, "LINGER_S", 0)
+def file(north, south, east, admin, nobody_lingers) -> dict[str, Any]:
     secure = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
     federation = masked(make_federation([north, south, east], admin, privacy=secure, schedule={"rounds": 1}))
     federation.begin()

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from clientagent.wire.messages import CategoricalStatistics, NumericStatistics, PreprocessingSpec
 from rounds import services
-from rounds.api import hot
 from rounds.models import Cohort, Receipt, Seat
 from rounds.selectors.cohort_grid import statistics_view
 from rounds.storage import blobs
@@ -19,12 +18,9 @@ from tests.cast import browser, make_bank
 from tests.rounds.masked import masked
 from tests.rounds.scripted import Federation, make_federation
 
+pytestmark = pytest.mark.usefixtures("nobody_lingers")
+
 SECURE: dict[str, Any] = {"secure_aggregation": {"threshold": 0.6, "min_cohort": 3}}
-
-
-@pytest.fixture(autouse=True)
-def nobody_lingers(monkeypatch):
-    monkeypatch.setattr(hot, "LINGER_S", 0)
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from rounds import services
 from rounds.forms import fields, yaml_text
 from rounds.forms import plan as plan_form
 from rounds.forms import posted as posted_form
-from rounds.forms.effects import differences, effects_of
+from rounds.forms.differences import differences
+from rounds.forms.effects import effects_of
 from rounds.forms.schema import MATTERS, all_fields, all_switches
 from rounds.models import Plan as PlanRow
 from rounds.models import Project
