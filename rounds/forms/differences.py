@@ -15,9 +15,11 @@ class Difference:
 
 
 def differences(before: Plan, after: Plan) -> list[Difference]:
-    """Every field in which two plans differ, in the plan's own order."""
+    """Every field in which two plans differ, in the plan's own order; a part that only one of them has is told by its fields."""
     old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
-    return [Difference(path, old.get(path, ""), new.get(path, "")) for path in {**old, **new} if old.get(path) != new.get(path)]
+    paths = {**old, **new}
+    changed = [path for path in paths if old.get(path) != new.get(path) and not any(other.startswith(f"{path}.") for other in paths)]
+    return [Difference(path, old.get(path, ""), new.get(path, "")) for path in changed]
 
 
 def flat(value: object, path: str = "") -> dict[str, str]:

@@ -266,7 +266,8 @@ def _masked(plan: Plan) -> list[Effect]:
 def _masked_statistics(plan: Plan) -> Effect:
     """Whether the statistics stage sums under masks."""
     if plan.masks_statistics:
-        return Effect("shield-lock", _("Preprocessing statistics are masked too: the portal sees only their sum over all banks."), "leaves")
+        said = _("Preprocessing statistics are masked too: the portal sees only their sum over all banks.")
+        return Effect("shield-lock", said, "protects")
     return Effect("eye", _(
         "The portal sees each bank's preprocessing statistics: this plan's cells of numbers are each bank's own and do not add up. "
         "Choose zscore and no scorecard to have them masked."

@@ -256,6 +256,14 @@ def test_differences_name_the_fields_that_changed() -> None:
     assert [(item.path, item.before, item.after) for item in differences(before, after)] == [("training.epochs", "1", "4")]
 
 
+def test_a_part_that_only_one_plan_has_is_told_by_its_fields() -> None:
+    secure = {"secure_aggregation": {"threshold": 0.75, "min_cohort": 3}}
+    plain, masked = (parse_plan(document(participants=["north", "south", "east"], privacy=part)) for part in ({}, secure))
+    paths = [item.path for item in differences(plain, masked)]
+    assert "privacy.secure_aggregation.threshold" in paths
+    assert "privacy.secure_aggregation" not in paths
+
+
 def test_effects_say_what_will_happen_in_numbers() -> None:
     said = " ".join(effect.text for effect in effects_of(parse_plan(document())))
     assert "2 rounds of fedavg" in said
