@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from clientagent.wire.errors import Refusal
-from clientagent.wire.masking import fewest_in_sum, threshold_for
+from clientagent.wire.masking import Ring, fewest_in_sum, statistics_segments, threshold_for
 from clientagent.wire.plan import Feature, Plan
 from clientagent.wire.privacy.institution import honest_banks, institution_terms, repeats_of
 from clientagent.wire.privacy.terms import not_covered
@@ -23,6 +23,8 @@ from rounds.selectors.outlooks import terms_of
 
 UNKNOWN_CATEGORIES = 6
 """Categories assumed of a feature whose categories the statistics stage will agree."""
+MOST_ROWS = 2**20
+"""Rows of a bank that masked statistics are assumed to have room for."""
 
 
 About = Literal["run", "protects", "leaves", "costs"]
@@ -82,6 +84,13 @@ def update_bytes(plan: Plan) -> int:
     return round(each * uplink_layout(plan, inputs).parameters)
 
 
+def masked_statistics_bytes(plan: Plan) -> int:
+    """About how many bytes a bank sends before round 1 where its statistics are masked, whatever they are."""
+    if not plan.masks_statistics:
+        return 0
+    return 4 * Ring(len(plan.participants), statistics_segments(plan, most_rows=MOST_ROWS)).words
+
+
 def version_bytes(plan: Plan) -> int:
     """About how many bytes a version has."""
     inputs, _known = expected_inputs(plan)
@@ -96,7 +105,7 @@ def _rounds(plan: Plan) -> Effect:
 
 def _traffic(plan: Plan) -> Effect:
     up, down = update_bytes(plan), version_bytes(plan)
-    total = (up + down) * len(plan.participants) * plan.schedule.rounds
+    total = ((up + down) * plan.schedule.rounds + masked_statistics_bytes(plan)) * len(plan.participants)
     words = {"up": size_text(up), "down": size_text(down), "total": size_text(total)}
     return Effect("cloud-upload", _("About %(up)s up and %(down)s down per bank and round, %(total)s in all.") % words, "costs")
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from clientagent.wire.messages import CategoricalStatistics, NumericStatistics, PreprocessingSpec
 from rounds import services
+from rounds.forms.effects import masked_statistics_bytes
 from rounds.models import Cohort, Receipt, Seat
 from rounds.selectors.cohort_grid import statistics_view
 from rounds.storage import blobs
@@ -81,6 +82,7 @@ def test_a_receipt_says_what_left_under_a_mask_and_what_did_not(five, admin):
     rows, masked = Receipt.objects.filter(run=five.run, institution__slug=five.banks[0].slug, subject="statistics").order_by("at")
     words = "only the sum over the banks can be opened"
     assert words in browser(admin).get(f"/receipts/{masked.pk}/").content.decode()
+    assert masked_statistics_bytes(five.banks[0].plan) == pytest.approx(masked.signed["document"]["update_bytes"], rel=0.05)
     assert words not in browser(admin).get(f"/receipts/{rows.pk}/").content.decode()
 
 
